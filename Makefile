@@ -1,0 +1,49 @@
+# Needs Python >= 3.11 and make; everything else is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+# Two OpenMP threads stall LSTM training while another process uses a core.
+export OMP_NUM_THREADS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := check
+.PHONY: demo test lint format-check types check clean
+
+demo: .venv/.demo-stamp
+	@.venv/bin/emofuse predict examples/hello.wav --text "I am so happy to see you, this is wonderful!"
+
+test: .venv/.dev-stamp
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/.dev-stamp
+	$(BIN)/ruff check .
+
+format-check: .venv/.dev-stamp
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev-stamp
+	$(BIN)/pyright
+
+# One after the other, also under make -j, and cheap checks first.
+check:
+	@$(MAKE) --no-print-directory format-check
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory test
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "emofuse needs Python 3.11 or newer; $(PYTHON) is not: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# No --upgrade and no index: a torch that is installed already, a GPU build too, stays as it is.
+.venv/.demo-stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+.venv/.dev-stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@ .venv/.demo-stamp

@@ -1,0 +1,20 @@
+"""Emotion recognition from speech, words and face, in conversation.
+
+``emofuse.load().predict("clip.wav", text="...")`` gives a `Prediction`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emofuse.predictor import Prediction, Predictor, load
+
+__all__ = ["Prediction", "Predictor", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch and the rest only when something is asked for: `import emofuse` stays quick."""
+    if name in __all__:
+        from emofuse import predictor
+
+        return getattr(predictor, name)
+    raise AttributeError(f"module 'emofuse' has no attribute {name!r}")

@@ -1,0 +1,124 @@
+"""From examples to padded batches whose field names are the parameter names of `forward`."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emofuse.errors import DataError
+
+IGNORE = -1
+"""Label of a padded or unlabelled slot: it enters neither loss nor metrics."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a model sees at once: one utterance, or the utterances of one conversation in order.
+
+    Attributes:
+        ids: Utterance ids; one for an utterance-level system.
+        labels: (len(ids),) class indices, `IGNORE` where there is none.
+        inputs: Modality to array. Utterance level: a sequence in time, (steps,) or (steps, dim).
+            Conversation level: one vector an utterance, (len(ids), dim).
+    """
+
+    ids: tuple[str, ...]
+    labels: np.ndarray
+    inputs: dict[str, np.ndarray]
+
+    @property
+    def n_steps(self) -> int:
+        """Length of the longest input: what padding depends on."""
+        return max(len(array) for array in self.inputs.values())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded examples: ``model(**batch.inputs)`` gives logits that align with `labels`.
+
+    `labels` is (batch,) at utterance level and (batch, utterances) at conversation level.
+    """
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    ids: tuple[tuple[str, ...], ...]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        return Batch({k: v.to(device) for k, v in self.inputs.items()}, self.labels.to(device), self.ids)
+
+
+def pad(arrays: Sequence[np.ndarray], value: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Stack (steps, ...) arrays to (batch, longest, ...), padded behind; and their lengths (batch,)."""
+    lengths = torch.tensor([len(a) for a in arrays])
+    if int(lengths.min()) == 0:
+        raise DataError(f"example {int(lengths.argmin())} of a batch is empty, need at least one step")
+    padded = np.full((len(arrays), int(lengths.max()), *arrays[0].shape[1:]), value, dtype=arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return torch.from_numpy(padded), lengths
+
+
+def collate(examples: Sequence[Example], level: str) -> Batch:
+    """Pad examples to one batch; `level` is ``utterance`` or ``conversation``."""
+    inputs: dict[str, Tensor] = {}
+    for modality in examples[0].inputs:
+        inputs[modality], lengths = pad([e.inputs[modality] for e in examples])
+        inputs["lengths" if level == "conversation" else f"{modality}_lengths"] = lengths
+    if level == "conversation":
+        labels, _ = pad([e.labels for e in examples], IGNORE)
+    else:
+        labels = torch.tensor([int(e.labels[0]) for e in examples])
+    return Batch(inputs, labels, tuple(e.ids for e in examples))
+
+
+def stable_seed(*parts: object) -> int:
+    """A 63-bit seed that depends on `parts` alone, the same in every process."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def crop(example: Example, n_steps: int, rng: np.random.Generator) -> Example:
+    """A random part of `n_steps` samples of the speech; shorter speech is left whole."""
+    speech = example.inputs["speech"]
+    if len(speech) <= n_steps:
+        return example
+    start = int(rng.integers(len(speech) - n_steps + 1))
+    return Example(example.ids, example.labels, {**example.inputs, "speech": speech[start : start + n_steps]})
+
+
+def training_batches(
+    examples: Sequence[Example], level: str, batch_size: int, seed: int, crop_steps: int | None = None
+) -> Iterator[Batch]:
+    """One epoch in an order that `seed` alone decides.
+
+    Examples are shuffled, then sorted by length within pools of eight batches, so that a batch
+    carries little padding; the batches' order is shuffled again.
+
+    Args:
+        examples: Training examples.
+        level: ``utterance`` or ``conversation``.
+        batch_size: Examples a batch.
+        seed: Different for every epoch.
+        crop_steps: If given, a random part of so many steps of each longer speech input is used.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = [examples[i] for i in rng.permutation(len(examples))]
+    if crop_steps is not None:
+        chosen = [crop(e, crop_steps, rng) for e in chosen]
+    groups: list[list[Example]] = []
+    pool = 8 * batch_size
+    for start in range(0, len(chosen), pool):
+        part = sorted(chosen[start : start + pool], key=lambda e: e.n_steps)
+        groups += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    for i in rng.permutation(len(groups)):
+        yield collate(groups[i], level)
+
+
+def evaluation_batches(examples: Sequence[Example], level: str, batch_size: int) -> Iterator[Batch]:
+    """Every example once, longest first, so that a lack of memory shows at the start."""
+    ordered = sorted(examples, key=lambda e: -e.n_steps)
+    for start in range(0, len(ordered), batch_size):
+        yield collate(ordered[start : start + batch_size], level)

@@ -1,0 +1,139 @@
+"""A trained system on disk: a folder of `model.safetensors` (every number) and `config.json` (everything else)."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from torch import nn
+
+from emofuse.errors import ConfigError, DataError
+from emofuse.models import build, make_config
+
+FORMAT = 1
+_NEEDED = ("format", "system", "model", "classes", "features")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network with what is needed to use it.
+
+    Attributes:
+        system: As in `MODELS`.
+        model_config: Sizes; ``asdict`` of it is stored.
+        model: The network, in evaluation mode when loaded.
+        classes: Class names in the order of the logits.
+        features: Modality to the JSON part of its fitted feature.
+        feature_arrays: Modality to the arrays of its fitted feature.
+        temperature: Logits are divided by it before the softmax: fitted on dev.
+        provenance: Recipe, protocol, fold, seed, selection and metrics: how it came about.
+    """
+
+    system: str
+    model_config: Any
+    model: nn.Module
+    classes: tuple[str, ...]
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)
+    feature_arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    temperature: float = 1.0
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def write_folder(path: Path, files: Mapping[str, str | dict[str, np.ndarray]]) -> None:
+    """Write text files and safetensors to a temporary folder and rename it to `path`, replacing it."""
+    partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, content in files.items():
+        if isinstance(content, str):
+            (partial / name).write_text(content, encoding="utf-8")
+        else:
+            save_file({k: np.ascontiguousarray(v) for k, v in content.items()}, partial / name)
+    if path.exists():
+        old = path.with_name(f"{path.name}.old.partial")
+        shutil.rmtree(old, ignore_errors=True)
+        path.replace(old)
+        partial.replace(path)
+        shutil.rmtree(old)
+    else:
+        partial.replace(path)
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint folder; an interrupted write leaves the former one, at worst under ``PATH.old.partial``."""
+    arrays = {f"model/{k}": v.detach().cpu().numpy() for k, v in checkpoint.model.state_dict().items()}
+    for modality, part in checkpoint.feature_arrays.items():
+        arrays |= {f"features/{modality}/{k}": v for k, v in part.items()}
+    config = {
+        "format": FORMAT,
+        "system": checkpoint.system,
+        "model": asdict(checkpoint.model_config),
+        "classes": list(checkpoint.classes),
+        "features": checkpoint.features,
+        "temperature": checkpoint.temperature,
+        "provenance": checkpoint.provenance,
+    }
+    write_folder(path, {"config.json": json.dumps(config, indent=1, ensure_ascii=False), "model.safetensors": arrays})
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    file = path / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: not a checkpoint, need a folder with config.json and model.safetensors") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{file}: cannot be read as JSON ({error})") from None
+    missing = [key for key in _NEEDED if not isinstance(config, dict) or key not in config]
+    if missing:
+        raise DataError(f"{file}: no {missing[0]!r}, need {', '.join(_NEEDED)}")
+    if config["format"] != FORMAT:
+        raise DataError(f"{file}: format {config['format']!r}, this version reads format {FORMAT}")
+    return config
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint folder; nothing in it is executed.
+
+    Raises:
+        DataError: It is missing, malformed, or its weights do not fit its sizes.
+    """
+    config = _read_config(path)
+    file = path / "model.safetensors"
+    try:
+        arrays = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{file}: cannot be read as safetensors ({error})") from None
+    state: dict[str, torch.Tensor] = {}
+    feature_arrays: dict[str, dict[str, np.ndarray]] = {m: {} for m in config["features"]}
+    for key, array in arrays.items():
+        group, _, name = key.partition("/")
+        if group == "model":
+            tensor = torch.from_numpy(array)
+            state[name] = tensor.float() if tensor.is_floating_point() else tensor
+        else:
+            modality, _, name = name.partition("/")
+            feature_arrays.setdefault(modality, {})[name] = array
+    try:
+        model_config = make_config(config["system"], **config["model"])
+        model = build(config["system"], model_config)
+        model.load_state_dict(state)
+    except (ConfigError, RuntimeError, TypeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: weights and sizes do not fit each other: {reason}") from None
+    return Checkpoint(
+        config["system"],
+        model_config,
+        model.eval(),
+        tuple(config["classes"]),
+        config["features"],
+        feature_arrays,
+        float(config.get("temperature", 1.0)),
+        config.get("provenance", {}),
+    )

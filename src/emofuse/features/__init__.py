@@ -1,0 +1,1 @@
+"""Arrays in, features out; nothing here sees a label."""

@@ -1,0 +1,290 @@
+"""The command line: parse, call, print. Errors that the user can mend are one line on stderr and exit 2."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emofuse.errors import ConfigError, DataError, EmofuseError
+
+app = typer.Typer(
+    help="Emotion recognition from speech, words and face, in conversation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+corpora_app = typer.Typer(help="List the corpus readers, or check a corpus.", invoke_without_command=True)
+app.add_typer(corpora_app, name="corpora")
+
+
+class Selection(StrEnum):
+    """What chooses the epoch."""
+
+    dev = "dev"
+    test = "test"
+
+
+class Format(StrEnum):
+    """How a prediction is printed."""
+
+    text = "text"
+    json = "json"
+
+
+Data = Annotated[Path, typer.Option("--data", help="Folder or file of the recipe's corpus.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Change a recipe's value, e.g. training.max_epochs=5.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+
+
+@app.command()
+def predict(
+    media: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio or video files.", show_default=False)],
+    text: Annotated[str | None, typer.Option(help="The words that were said, for a single file.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Checkpoint folder; default: the model that ships.")] = None,
+    format: Annotated[Format, typer.Option(help="text for people, json for one object a line.")] = Format.text,
+) -> None:
+    """Say which emotion each file expresses, how sure that is, and on what evidence."""
+    import torch
+
+    from emofuse.predictor import load
+
+    if text is not None and len(media) > 1:
+        raise ConfigError(f"--text is for one file, {len(media)} were given")
+    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
+    predictor = load(model)
+    for prediction in predictor.predict_many(media, text):
+        print(json.dumps(prediction.to_dict(), ensure_ascii=False) if format == Format.json else _line(prediction))
+
+
+def _line(p: Any) -> str:
+    ranked = sorted(p.probabilities.items(), key=lambda item: -item[1])
+    shares = "  ".join(f"{name} {value:.0%}" for name, value in ranked)
+    missing = f", without {', '.join(p.missing)}" if p.missing else ""
+    where = f"{p.source}  {p.start_s:.2f}-{p.end_s:.2f} s"
+    return f"{where}  {p.label.upper()}  ({shares})  from {', '.join(p.modalities)}{missing}"
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe file (TOML).")],
+    data: Data,
+    out: Out,
+    system: Annotated[str | None, typer.Option(help="Which of the recipe's systems; default: the last.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Which fold of the protocol; default: the first.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, order, dropout and the draw of dev.")] = 0,
+    assignments: Set = None,
+    selection: Annotated[Selection, typer.Option(help="What chooses the epoch.")] = Selection.dev,
+    device: Device = "auto",
+) -> None:
+    """Train one system on one fold and write a checkpoint; run again after an interruption to go on."""
+    import shutil
+
+    from emofuse.checkpoint import save_checkpoint
+    from emofuse.protocol.benchmark import Plan, Session
+    from emofuse.protocol.recipe import load_recipe
+    from emofuse.protocol.splits import protocol
+
+    chosen = load_recipe(recipe, assignments or [])
+    name = system or chosen.systems[-1]
+    if name not in chosen.systems:
+        raise ConfigError(f"--system {name}: {chosen.name} has {', '.join(chosen.systems)}")
+    _one_thread()
+    session = Session(Plan(chosen, data, out, (seed,), selection.value, device))
+    folds = [f.name for f in session.folds(seed)]
+    if fold is not None and fold not in folds:
+        raise ConfigError(f"--fold {fold}: {chosen.protocol} has {', '.join(folds)}")
+    run = session.fold_run(folds.index(fold) if fold else 0, seed)
+    parts = f"{len(run.train_ids)} train, {len(run.select_ids)} {selection.value}, {len(run.fold.test)} test"
+    print(f"{name} on {chosen.corpus}, {chosen.protocol}, fold {run.fold.name}, seed {seed}: {parts} utterances")
+    metric = protocol(chosen.protocol).metric
+    state = out.with_name(f"{out.name}.state.partial") / f"{run.fold.name}-{seed}-{session.plan.fingerprint}"
+    with _progress() as progress:
+        task = progress.add_task(name, total=None)
+
+        def on_epoch(part: str, entry: dict[str, float]) -> None:
+            score = f"{selection.value} {metric} {entry[metric]:.3f}"
+            progress.update(
+                task,
+                total=chosen.training_config(part).max_epochs,
+                completed=entry["epoch"],
+                description=f"{part} epoch {entry['epoch']:.0f}, loss {entry['loss']:.3f}, {score}",
+            )
+
+        done = run.train(name, state, on_epoch)
+    result = run.test(name, done)
+    save_checkpoint(out, run.checkpoint(name, done, result))
+    shutil.rmtree(state.parent, ignore_errors=True)
+    marker = " (selected on test)" if selection == Selection.test else ""
+    scores = ", ".join(f"{key} {value:.4f}" for key, value in result.metrics.items())
+    print(f"best epoch {result.best_epoch} of {len(result.history)}; test{marker}: {scores}")
+    print(f"wrote {out}")
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder or file of the corpus.")],
+    corpus: Annotated[str | None, typer.Option(help="Reader of another corpus than the one trained on.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Score a checkpoint: on its fold's test part, or on all of another corpus."""
+    from emofuse.checkpoint import load_checkpoint
+    from emofuse.corpora import load_corpus
+    from emofuse.protocol.evaluate import evaluate as score
+    from emofuse.protocol.run import choose_device
+
+    _one_thread()
+    loaded = load_checkpoint(checkpoint)
+    name = corpus or loaded.provenance.get("recipe", {}).get("corpus")
+    if name is None:
+        raise ConfigError(f"{checkpoint}: does not name its corpus, give --corpus NAME")
+    report = score(loaded, load_corpus(name, data), choose_device(device))
+    if as_json:
+        print(json.dumps(report))
+        return
+    print(f"{report['system']} on {report['corpus']}: {report['n_utterances']} utterances")
+    for metric, entry in report["metrics"].items():
+        interval = f"  95 % interval {entry['ci95'][0]:.4f} to {entry['ci95'][1]:.4f}" if entry["ci95"] else ""
+        print(f"  {metric:12s} {entry['value']:.4f}{interval}")
+    for label, value in report["recalls"].items():
+        print(f"  recall of {label}: {'none in the data' if value is None else f'{value:.4f}'}")
+
+
+@app.command()
+def benchmark(
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files.", show_default=False)],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("runs"),
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 0 to N-1.")] = 1,
+    selection: Annotated[
+        Selection, typer.Option(help="dev is honest; test only to compare with papers.")
+    ] = Selection.dev,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes; one runs a fold under a seed.")] = 1,
+    assignments: Set = None,
+    device: Device = "auto",
+) -> None:
+    """Run every system of one or more recipes over folds and seeds; run again after an interruption to go on."""
+    from emofuse.protocol.benchmark import Plan
+    from emofuse.protocol.recipe import load_recipe
+
+    loaded = [load_recipe(path, assignments or []) for path in recipes]
+    for recipe in loaded:
+        folder = out if len(loaded) == 1 else out / recipe.name
+        _benchmark(Plan(recipe, data, folder, tuple(range(seeds)), selection.value, device, jobs))
+
+
+def _benchmark(plan: Any) -> None:
+    from emofuse.protocol.benchmark import Session, run_all, summarise
+    from emofuse.protocol.report import write_report
+
+    _one_thread()
+    session = Session(plan)
+    recipe, n_folds = plan.recipe, len(session.folds(plan.seeds[0]))
+    n_runs = len(recipe.systems) * len(plan.seeds) * n_folds
+    print(f"{recipe.name}: {len(recipe.systems)} systems x {n_folds} folds x {len(plan.seeds)} seeds = {n_runs} runs")
+    print(f"protocol {recipe.protocol}, selected on {plan.selection}, {plan.jobs} job(s), results in {plan.out}")
+    print(
+        f"at most {_duration(session.estimate_s())}, less with early stopping and for runs already on disk", flush=True
+    )
+    with _progress() as progress:
+        task = progress.add_task(recipe.name, total=n_runs)
+
+        def on_event(event: str) -> None:
+            progress.update(task, advance=int(event.startswith("done ")), description=event.removeprefix("done "))
+
+        results = run_all(session, on_event)
+    report = summarise(plan, results)
+    write_report(plan.out, report, results, recipe)
+    metric, marker = report["primary_metric"], " (selected on test)" if plan.selection == "test" else ""
+    for name, entry in report["systems"].items():
+        m = entry["metrics"][metric]
+        low, high = m["ci95"]
+        print(f"  {name:24s} {metric} {m['mean']:.4f} +- {m['std']:.4f}  [{low:.4f}, {high:.4f}]{marker}")
+    print(f"wrote {plan.out / 'report.md'}")
+
+
+@app.command()
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the systems at the papers' sizes."""
+    from emofuse.models import table
+
+    rows = table()
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        print(f"{row['name']:24s} {row['n_parameters']:>10,d}  {', '.join(row['modalities']):24s} {row['paper']}")
+
+
+@corpora_app.callback()
+def corpora(context: typer.Context) -> None:
+    """List the corpus readers."""
+    if context.invoked_subcommand is not None:
+        return
+    from emofuse.corpora import CORPORA
+
+    for name, reader in CORPORA.items():
+        print(f"{name:16s} {reader.description}")
+
+
+@corpora_app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="Reader.")],
+    path: Annotated[Path, typer.Argument(help="Folder or file of the corpus.")],
+) -> None:
+    """Count labels, speakers, sessions and splits; exit 2 when something is inconsistent."""
+    from emofuse.corpora import load_corpus
+    from emofuse.corpora.check import find_problems, summarise
+
+    corpus = load_corpus(name, path)
+    for key, value in summarise(corpus).items():
+        if isinstance(value, dict):
+            shown = ", ".join(f"{k} {n}" for k, n in list(value.items())[:40])
+            more = f", and {len(value) - 40} more" if len(value) > 40 else ""
+            print(f"{key} ({len(value)}): {shown}{more}")
+        else:
+            print(f"{key}: {value}")
+    problems = find_problems(corpus)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        raise DataError(f"{path}: {len(problems)} problem(s) found in {name}")
+
+
+def _one_thread() -> None:
+    """Two OpenMP threads stall LSTM training while another process uses a core; one does not."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _progress() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        app()
+    except EmofuseError as error:
+        print(f"emofuse: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,123 @@
+"""The systems of both papers by name. Models see tensors only: no path, device, loss or label name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from emofuse.errors import ConfigError
+from emofuse.models.cma import CMA, CMAConfig
+from emofuse.models.mman import MMAN, EarlyFusion, LateFusion, MMANConfig, MultiModalFusion
+from emofuse.models.text_cnn import TextCNN, TextCNNConfig
+
+_CMA_PAPER = "Krishna & Patil 2020"
+_MMAN_PAPER = "Pan et al. 2020"
+
+
+@dataclass(frozen=True)
+class System:
+    """A named system.
+
+    Attributes:
+        paper: Where it is described.
+        level: ``utterance``: an example is one utterance, inputs are sequences in time.
+            ``conversation``: an example is a dialogue, inputs are one vector an utterance.
+        modalities: At the paper's sizes.
+        config: Configuration class, whose defaults are the paper's sizes.
+        build: Configuration to network.
+        overrides: Configuration values that make this system out of the family.
+    """
+
+    paper: str
+    level: str
+    modalities: tuple[str, ...]
+    config: type
+    build: Callable[[Any], nn.Module]
+    overrides: dict[str, Any]
+
+
+def _cma(**overrides: Any) -> System:
+    modalities = overrides.get("modalities", ("speech", "text"))
+    return System(_CMA_PAPER, "utterance", modalities, CMAConfig, CMA, overrides)
+
+
+def _mman(
+    build: Callable[[MMANConfig], nn.Module], modalities: tuple[str, ...] = ("speech", "visual", "text")
+) -> System:
+    return System(_MMAN_PAPER, "conversation", modalities, MMANConfig, build, {})
+
+
+MODELS: dict[str, System] = {
+    "cma": _cma(),
+    "cma-spectrogram": _cma(speech_input="spectrogram"),
+    "cma-speech": _cma(modalities=("speech",)),
+    "cma-speech-spectrogram": _cma(modalities=("speech",), speech_input="spectrogram"),
+    "cma-text": _cma(modalities=("text",)),
+    "clstm-speech": _mman(lambda c: EarlyFusion(c, ("speech",)), ("speech",)),
+    "clstm-visual": _mman(lambda c: EarlyFusion(c, ("visual",)), ("visual",)),
+    "clstm-text": _mman(lambda c: EarlyFusion(c, ("text",)), ("text",)),
+    "clstm-ef": _mman(lambda c: EarlyFusion(c, tuple(c.feature_dims))),
+    "clstm-lf": _mman(LateFusion),
+    "clstm-mma": _mman(MultiModalFusion),
+    "mman": _mman(MMAN),
+    "text-cnn": System("Kim 2014", "utterance", ("text",), TextCNNConfig, TextCNN, {}),
+}
+
+
+def system(name: str) -> System:
+    """The system of that name.
+
+    Raises:
+        ConfigError: The name is unknown; the message lists the known ones.
+    """
+    try:
+        return MODELS[name]
+    except KeyError:
+        raise ConfigError(f"unknown system {name!r}; known: {', '.join(MODELS)}") from None
+
+
+def make_config(name: str, **settings: Any) -> Any:
+    """The configuration of a system: the paper's sizes, the system's own values, then `settings`.
+
+    Lists (as JSON and TOML have them) become tuples.
+
+    Raises:
+        ConfigError: A setting is not one of the configuration's fields, or not of its type.
+    """
+    cls = system(name).config
+    known = get_type_hints(cls)
+    unknown = set(settings) - set(known)
+    if unknown:
+        raise ConfigError(f"unknown model setting {sorted(unknown)[0]!r} for {name}; known: {', '.join(known)}")
+    values = {**settings, **system(name).overrides}
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"model setting {first['loc'][0]} for {name}: {first['msg']}") from None
+
+
+def build(name: str, config: Any) -> nn.Module:
+    """The network of a system with fresh weights, drawn from torch's global generator."""
+    return system(name).build(config)
+
+
+def n_parameters(model: nn.Module) -> int:
+    """Number of weights, frozen ones too."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def table() -> list[dict[str, Any]]:
+    """Every system at the paper's sizes: name, paper, level, modalities and number of parameters."""
+    return [
+        {
+            "name": name,
+            "paper": entry.paper,
+            "level": entry.level,
+            "modalities": list(entry.modalities),
+            "n_parameters": n_parameters(build(name, make_config(name))),
+        }
+        for name, entry in MODELS.items()
+    ]

@@ -1,0 +1,231 @@
+"""CMA: raw-waveform 1-D CNN, Bi-LSTMs, cross-modal attention and statistics pooling.
+
+Krishna & Patil, "Multimodal Emotion Recognition using Cross-Modal Attention and 1D Convolutional
+Neural Networks", Interspeech 2020. Equation numbers are the paper's.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from emofuse.errors import ConfigError
+from emofuse.models.layers import PaddedLSTM, attention, length_mask, masked_batch_norm, statistics_pooling
+
+
+@dataclass(frozen=True)
+class CMAConfig:
+    """Sizes of CMA; the defaults are the paper's.
+
+    Attributes:
+        n_classes: Number of emotions.
+        modalities: ``("speech", "text")``, or one of them: the unimodal rows of Table 2.
+        speech_input: ``waveform``, (batch, samples) at 16 kHz, or ``spectrogram``, (batch, frames, bins).
+        n_bins: Channels of a spectrogram frame.
+        filters: Output channels of the three convolutions.
+        kernels: Kernel sizes of the three convolutions.
+        conv_strides: Strides of the convolutions; None: 4 on a waveform, 1 on a spectrogram.
+        pool_sizes: Max-pool windows; None: 4 on a waveform, 2 on a spectrogram.
+        pool_strides: Max-pool strides; None: 2.
+        word_dim: Size of a word vector.
+        d_model: Width of the Bi-LSTM (each direction), of the attention and of its feed-forward layer.
+        n_heads: Attention heads.
+        n_blocks: Multi-head attention blocks in each of CMA-1 and CMA-2.
+        dropout: After each Bi-LSTM.
+        scale: ``sqrt`` divides the scores by sqrt(d_q) as Vaswani et al., ``linear`` by d_q as Eq. (5) prints it.
+    """
+
+    n_classes: int = 4
+    modalities: tuple[str, ...] = ("speech", "text")
+    speech_input: Literal["waveform", "spectrogram"] = "waveform"
+    n_bins: int = 257
+    filters: tuple[int, int, int] = (64, 100, 100)
+    kernels: tuple[int, int, int] = (3, 5, 7)
+    conv_strides: tuple[int, int, int] | None = None
+    pool_sizes: tuple[int, int, int] | None = None
+    pool_strides: tuple[int, int, int] | None = None
+    word_dim: int = 300
+    d_model: int = 100
+    n_heads: int = 10
+    n_blocks: int = 2
+    dropout: float = 0.2
+    scale: Literal["sqrt", "linear"] = "sqrt"
+
+    def __post_init__(self) -> None:
+        """Check what the constructor cannot express in types."""
+        if not self.modalities or set(self.modalities) - {"speech", "text"}:
+            raise ConfigError(f"modalities {self.modalities}: CMA takes speech, text or both")
+        for name in ("n_classes", "d_model", "n_heads", "n_blocks"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, need at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout is {self.dropout}, need 0 or more and less than 1")
+        if self.d_model % self.n_heads:
+            raise ConfigError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
+
+
+class ConvBlock(nn.Module):
+    """Conv1d, batch normalisation, ReLU, max pooling: one of the three blocks behind Eq. (1)."""
+
+    def __init__(self, n_input: int, n_output: int, kernel: int, stride: int, pool: int, pool_stride: int) -> None:
+        """Sizes in steps; padding is half a kernel, so that stride 1 keeps the length."""
+        super().__init__()
+        self.kernel, self.stride, self.pool_size, self.pool_stride = kernel, stride, pool, pool_stride
+        self.conv = nn.Conv1d(n_input, n_output, kernel, stride, padding=kernel // 2)
+        self.norm = nn.BatchNorm1d(n_output)
+        self.pool = nn.MaxPool1d(pool, pool_stride)
+
+    def n_frames(self, n_steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Steps after the convolution and after the pooling, for input lengths (batch,)."""
+        convolved = (n_steps + 2 * (self.kernel // 2) - self.kernel) // self.stride + 1
+        return convolved, (convolved - self.pool_size) // self.pool_stride + 1
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, channels, time), (batch,) -> (batch, filters, fewer), (batch,); padded steps are zero."""
+        convolved, pooled = self.n_frames(lengths)
+        x = self.conv(x)
+        x = masked_batch_norm(self.norm, x, length_mask(convolved, x.shape[2]))
+        # The paper's order is ReLU, then pooling: the same values, as both are monotone, on half as many of them.
+        x = torch.relu(self.pool(x))
+        mask = length_mask(pooled, x.shape[2])
+        # The next convolution must see zeros behind the end, as it would without padding.
+        return (x if bool(mask.all()) else x * mask[:, None]), pooled
+
+
+class SpeechEncoder(nn.Module):
+    """Waveform or spectrogram to H^A, Eq. (1)-(2)."""
+
+    def __init__(self, config: CMAConfig) -> None:
+        """Blocks after `config`."""
+        super().__init__()
+        raw = config.speech_input == "waveform"
+        strides = config.conv_strides or ((4, 4, 4) if raw else (1, 1, 1))
+        pools = config.pool_sizes or ((4, 4, 4) if raw else (2, 2, 2))
+        pool_strides = config.pool_strides or (2, 2, 2)
+        channels = (1 if raw else config.n_bins, *config.filters)
+        self.is_raw = raw
+        self.blocks = nn.ModuleList(
+            ConvBlock(channels[i], channels[i + 1], config.kernels[i], strides[i], pools[i], pool_strides[i])
+            for i in range(3)
+        )
+        self.lstm = PaddedLSTM(config.filters[-1], config.d_model, bidirectional=True)
+        self.dropout = nn.Dropout(config.dropout)
+        self.project = nn.Linear(2 * config.d_model, config.d_model)
+
+    def forward(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, samples) or (batch, frames, bins), (batch,) -> (batch, T, d_model), (batch,)."""
+        x = speech[:, None] if self.is_raw else speech.transpose(1, 2)
+        n_frames = lengths
+        for block in self.blocks:  # before the layers, which refuse a batch of short clips in torch's words
+            n_frames = block.n_frames(n_frames)[1]  # type: ignore[operator]
+            if int(n_frames.min()) < 1:
+                raise ConfigError("a clip is too short for the convolutions' strides: nothing is left after them")
+        for block in self.blocks:
+            x, lengths = block(x, lengths)
+        h_audio = self.lstm(x.transpose(1, 2), lengths)
+        return self.project(self.dropout(h_audio)), lengths
+
+
+class TextEncoder(nn.Module):
+    """Word vectors to H^T, Eq. (3)-(4)."""
+
+    def __init__(self, config: CMAConfig) -> None:
+        """A kernel-1 convolution, a Bi-LSTM and a projection."""
+        super().__init__()
+        self.conv = nn.Conv1d(config.word_dim, config.d_model, kernel_size=1)
+        self.lstm = PaddedLSTM(config.d_model, config.d_model, bidirectional=True)
+        self.dropout = nn.Dropout(config.dropout)
+        self.project = nn.Linear(2 * config.d_model, config.d_model)
+
+    def forward(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, words, word_dim), (batch,) -> (batch, words, d_model), (batch,)."""
+        f_text = self.conv(text.transpose(1, 2)).transpose(1, 2)
+        h_text = self.lstm(f_text, lengths)
+        return self.project(self.dropout(h_text)), lengths
+
+
+class CrossModalBlock(nn.Module):
+    """One multi-head attention block of Figure 2: layer norm, attention, feed-forward, with residuals."""
+
+    def __init__(self, config: CMAConfig) -> None:
+        """Width `d_model`, `n_heads` heads."""
+        super().__init__()
+        d = config.d_model
+        self.n_heads = config.n_heads
+        d_query = d // config.n_heads
+        self.scale = 1 / math.sqrt(d_query) if config.scale == "sqrt" else 1 / d_query
+        self.norm_query, self.norm_context, self.norm_feed = nn.LayerNorm(d), nn.LayerNorm(d), nn.LayerNorm(d)
+        self.query, self.key, self.value, self.output = (nn.Linear(d, d) for _ in range(4))
+        self.feed_forward = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(batch, time, d_model) -> (batch, heads, time, d_query)."""
+        return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
+
+    def forward(self, x: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
+        """Query (batch, n_q, d), key and value (batch, n_k, d), mask (batch, n_k) -> (batch, n_q, d)."""
+        query, context = self.norm_query(x), self.norm_context(context)
+        q, k, v = self._heads(self.query(query)), self._heads(self.key(context)), self._heads(self.value(context))
+        a = attention(q, k, v, context_mask[:, None, None], self.scale)  # Eq. (5)
+        x = x + self.output(a.transpose(1, 2).flatten(2))  # Eq. (6)
+        return x + self.feed_forward(self.norm_feed(x))
+
+
+class CMA(nn.Module):
+    """Cross-modal attention over speech and words (Figure 1), or self-attention over one of them (Table 2).
+
+    Where the paper is silent, we choose: convolution and pooling strides (see `CMAConfig`), scores
+    divided by sqrt(d_q), pre-norm residual blocks, standard deviation (not variance) in the pooling.
+    The spectrogram keeps stride 1 in its convolutions and pools by 2: the waveform's total stride of
+    512 would leave 2 of a 10 s clip's 998 frames.
+    """
+
+    def __init__(self, config: CMAConfig) -> None:
+        """Build the encoders that `config.modalities` names."""
+        super().__init__()
+        self.config = config
+        modalities = config.modalities
+        self.speech_encoder = SpeechEncoder(config) if "speech" in modalities else None
+        self.text_encoder = TextEncoder(config) if "text" in modalities else None
+        # CMA-1 (speech asks text) and CMA-2 (text asks speech); a single modality asks itself.
+        self.attention = nn.ModuleDict(
+            {m: nn.ModuleList(CrossModalBlock(config) for _ in range(config.n_blocks)) for m in modalities}
+        )
+        self.output = nn.Linear(2 * config.d_model * len(modalities), config.n_classes)
+
+    def forward(
+        self,
+        speech: Tensor | None = None,
+        speech_lengths: Tensor | None = None,
+        text: Tensor | None = None,
+        text_lengths: Tensor | None = None,
+    ) -> Tensor:
+        """Logits of utterances.
+
+        Args:
+            speech: (batch, samples) waveform or (batch, frames, bins) spectrogram, zero-padded.
+            speech_lengths: (batch,) valid samples or frames.
+            text: (batch, words, word_dim), zero-padded.
+            text_lengths: (batch,) valid words.
+
+        Returns:
+            (batch, n_classes).
+        """
+        states: dict[str, Tensor] = {}
+        masks: dict[str, Tensor] = {}
+        if self.speech_encoder is not None:
+            states["speech"], lengths = self.speech_encoder(speech, speech_lengths)
+            masks["speech"] = length_mask(lengths, states["speech"].shape[1])
+        if self.text_encoder is not None:
+            states["text"], lengths = self.text_encoder(text, text_lengths)
+            masks["text"] = length_mask(lengths, states["text"].shape[1])
+        pooled = []
+        for modality in states:
+            other = next((m for m in states if m != modality), modality)
+            x = states[modality]
+            for block in self.attention[modality]:  # type: ignore[union-attr]
+                x = block(x, states[other], masks[other])
+            pooled.append(statistics_pooling(x, masks[modality]))  # Eq. (7)-(8)
+        return self.output(torch.cat(pooled, dim=-1))

@@ -1,0 +1,86 @@
+"""Building blocks that both papers share: masks, padded recurrence, masked normalisation and pooling."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+def length_mask(lengths: Tensor, n_steps: int) -> Tensor:
+    """(batch,) -> (batch, n_steps), True where a step is valid."""
+    return torch.arange(n_steps, device=lengths.device)[None, :] < lengths[:, None]
+
+
+def masked_batch_norm(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor) -> Tensor:
+    """Batch normalisation over valid steps only: (batch, channels, time), (batch, time) -> (batch, channels, time).
+
+    In training, padded steps would shift the batch statistics, so that a clip's logits depended on
+    how long its neighbours are.
+
+    Of N steps, n are valid. With the padded ones set to the valid mean, the mean over all steps is
+    the valid one and the variance is n/N of it, so that the library's own kernel with `eps` and
+    weight scaled gives the masked normalisation exactly, at half the time of gathering valid steps.
+    """
+    if not norm.training or bool(mask.all()):
+        return norm(x)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    n, n_all = int(mask.sum()), mask.numel()
+    mean = torch.einsum("bct,bt->c", x, mask.to(x.dtype)) / n
+    filled = torch.where(mask[:, None], x, mean[:, None])
+    batch_mean, batch_var = torch.zeros_like(norm.running_mean), torch.zeros_like(norm.running_var)
+    weight = norm.weight * math.sqrt(n / n_all)
+    y = F.batch_norm(filled, batch_mean, batch_var, weight, norm.bias, True, momentum=1.0, eps=norm.eps * n / n_all)
+    with torch.no_grad():
+        momentum = norm.momentum if norm.momentum is not None else 0.1
+        norm.num_batches_tracked += 1
+        norm.running_mean.lerp_(batch_mean, momentum)
+        norm.running_var.lerp_(batch_var * (n_all - 1) / max(n - 1, 1), momentum)
+    return y
+
+
+def statistics_pooling(x: Tensor, mask: Tensor, eps: float = 1e-6) -> Tensor:
+    """Mean and (population) standard deviation over valid steps, CMA Eq. (7)-(8).
+
+    (batch, time, channels), (batch, time) -> (batch, 2 * channels).
+
+    `eps` stands under the square root: the gradient of the root is infinite at a variance of zero.
+    """
+    weights = mask[..., None].to(x.dtype)
+    n = weights.sum(1).clamp(min=1)
+    mean = (x * weights).sum(1) / n
+    variance = ((x - mean[:, None]) ** 2 * weights).sum(1) / n
+    return torch.cat([mean, torch.sqrt(variance + eps)], dim=-1)
+
+
+class PaddedLSTM(nn.LSTM):
+    """A batch-first LSTM over padded sequences; a backward direction starts at each sequence's own end."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False) -> None:
+        """Sizes as `torch.nn.LSTM`."""
+        super().__init__(input_size, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:  # type: ignore[override]
+        """(batch, time, channels), (batch,) -> (batch, time, n_directions * hidden); padded steps are zero."""
+        if not self.bidirectional:  # the past cannot see the padding behind it, so packing buys nothing
+            output, _ = super().forward(x)
+            return output * length_mask(lengths, x.shape[1])[..., None]
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        output, _ = super().forward(packed)
+        return pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])[0]
+
+
+def classifier_head(n_input: int, n_hidden: int, n_classes: int, dropout: float) -> nn.Sequential:
+    """Linear, ReLU, dropout, Linear to logits: the dense layers that end a cLSTM block."""
+    return nn.Sequential(nn.Linear(n_input, n_hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(n_hidden, n_classes))
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """softmax(scale * Q K^T) V over valid keys.
+
+    (..., n_q, d), (..., n_k, d), (..., n_k, d_v), mask (..., n_q or 1, n_k) -> (..., n_q, d_v).
+    """
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)

@@ -1,0 +1,191 @@
+"""MMAN and its baselines: contextual LSTMs over a conversation, attention across modalities, hybrid fusion.
+
+Pan et al., "Multi-modal Attention for Speech Emotion Recognition", Interspeech 2020. Equation
+numbers are the paper's. Every system is causal: an utterance's logits depend on it and the past.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from emofuse.errors import ConfigError
+from emofuse.models.layers import PaddedLSTM, classifier_head
+
+MODALITIES = ("speech", "visual", "text")
+
+
+@dataclass(frozen=True)
+class MMANConfig:
+    """Sizes of the cLSTM family; the defaults are those that give the paper's Table 2.
+
+    Attributes:
+        n_classes: Number of emotions.
+        feature_dims: Modality to the size of its utterance vector; its order is the order of fusion.
+        d_model: Width that the modalities are standardised to in cLSTM-MMA.
+        n_hidden: LSTM state.
+        n_dense: Dense layer between LSTM and logits.
+        dropout: On the LSTM's input, on its output and before the logits.
+        attention: ``dot`` is Eq. (4); ``cosine`` scores exist as an ablation.
+    """
+
+    n_classes: int = 4
+    feature_dims: dict[str, int] = field(default_factory=lambda: {"speech": 100, "visual": 512, "text": 100})
+    d_model: int = 150
+    n_hidden: int = 300
+    n_dense: int = 200
+    dropout: float = 0.2
+    attention: Literal["dot", "cosine"] = "dot"
+
+    def __post_init__(self) -> None:
+        """Check the modalities and the sizes."""
+        unknown = set(self.feature_dims) - set(MODALITIES)
+        if not self.feature_dims or unknown:
+            raise ConfigError(f"feature_dims {self.feature_dims}: modalities are {', '.join(MODALITIES)}")
+        for name in ("n_classes", "d_model", "n_hidden", "n_dense"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, need at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout is {self.dropout}, need 0 or more and less than 1")
+
+
+class ContextualLSTM(nn.Module):
+    """The cLSTM block: LSTM layers over the utterances of a conversation, then two dense layers."""
+
+    def __init__(self, n_input: int, n_layers: int, config: MMANConfig) -> None:
+        """`n_layers` one-directional layers of `config.n_hidden`."""
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        self.lstm = PaddedLSTM(n_input, config.n_hidden, n_layers)
+        self.head = classifier_head(config.n_hidden, config.n_dense, config.n_classes, config.dropout)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(batch, utterances, n_input), (batch,) -> (batch, utterances, n_classes)."""
+        return self.head(self.dropout(self.lstm(self.dropout(x), lengths)))
+
+
+class EarlyFusion(nn.Module):
+    """cLSTM-Speech, -Visual, -Text (one modality) and cLSTM-EF (their concatenation): two LSTM layers."""
+
+    def __init__(self, config: MMANConfig, modalities: tuple[str, ...]) -> None:
+        """Concatenate `modalities` in this order."""
+        super().__init__()
+        self.modalities = modalities
+        self.block = ContextualLSTM(sum(config.feature_dims[m] for m in modalities), 2, config)
+
+    def forward(self, lengths: Tensor, **features: Tensor) -> Tensor:
+        """Lengths (batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes)."""
+        return self.block(torch.cat([features[m] for m in self.modalities], dim=-1), lengths)
+
+
+class MultiModalAttention(nn.Module):
+    """Directional attention from each modality's query to all modalities of the same utterance."""
+
+    def __init__(self, d_model: int, n_modalities: int, kind: Literal["dot", "cosine"]) -> None:
+        """One query, key and value projection a modality; keys and values are shared by the directions."""
+        super().__init__()
+        self.query, self.key, self.value = (
+            nn.ModuleList(nn.Linear(d_model, d_model) for _ in range(n_modalities)) for _ in range(3)
+        )
+        self.kind = kind
+
+    def weights(self, x: Tensor) -> Tensor:
+        """(..., n_modalities, d_model) -> (..., n_modalities asking, n_modalities asked), rows sum to 1."""
+        q = torch.stack([layer(x[..., i, :]) for i, layer in enumerate(self.query)], dim=-2)  # Eq. (1)
+        k = torch.stack([layer(x[..., i, :]) for i, layer in enumerate(self.key)], dim=-2)  # Eq. (2)
+        if self.kind == "cosine":
+            scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2)
+        else:
+            scores = q @ k.transpose(-1, -2) / math.sqrt(k.shape[-1])
+        return scores.softmax(dim=-1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n_modalities, d_model) -> the same shape: attended values plus the skip connection."""
+        v = torch.stack([layer(x[..., i, :]) for i, layer in enumerate(self.value)], dim=-2)  # Eq. (3)
+        return self.weights(x) @ v + x  # Eq. (4), Sec. 2.1.2
+
+
+class MultiModalFusion(nn.Module):
+    """cLSTM-MMA: standardise each modality to `d_model`, attend across modalities, one LSTM layer."""
+
+    def __init__(self, config: MMANConfig) -> None:
+        """Modalities are those of `config.feature_dims`."""
+        super().__init__()
+        dims = config.feature_dims
+        self.modalities = tuple(dims)
+        self.standardise = nn.ModuleDict({m: nn.Linear(dim, config.d_model) for m, dim in dims.items()})
+        self.attention = MultiModalAttention(config.d_model, len(dims), config.attention)
+        self.block = ContextualLSTM(config.d_model * len(dims), 1, config)
+
+    def forward(self, lengths: Tensor, **features: Tensor) -> Tensor:
+        """Lengths (batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes)."""
+        x = torch.stack([self.standardise[m](features[m]) for m in self.modalities], dim=-2)
+        return self.block(self.attention(x).flatten(-2), lengths)
+
+
+class StagedFusion(nn.Module):
+    """A fusion over sub-networks that are trained one by one and then frozen (Sec. 2.2).
+
+    `parts` maps a system's name to its network; `fusion_input` is what the fusion layers see.
+    """
+
+    parts: nn.ModuleDict
+
+    def freeze_parts(self) -> None:
+        """Stop the parts' training; their dropout is off from here on."""
+        self.parts.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "StagedFusion":
+        """As `torch.nn.Module.train`, but frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for part in self.parts.values():
+            if not any(p.requires_grad for p in part.parameters()):
+                part.eval()
+        return self
+
+    def fusion_input(self, lengths: Tensor, features: dict[str, Tensor]) -> Tensor:
+        """Class probabilities of every part, concatenated: (batch, utterances, n_parts * n_classes)."""
+        return torch.cat([part(lengths, **features).softmax(-1) for part in self.parts.values()], dim=-1)
+
+
+class LateFusion(StagedFusion):
+    """cLSTM-LF: unimodal cLSTMs, then a cLSTM with one LSTM layer over their class probabilities."""
+
+    def __init__(self, config: MMANConfig) -> None:
+        """One part a modality."""
+        super().__init__()
+        self.parts = nn.ModuleDict({f"clstm-{m}": EarlyFusion(config, (m,)) for m in config.feature_dims})
+        self.block = ContextualLSTM(config.n_classes * len(self.parts), 1, config)
+
+    def forward(self, lengths: Tensor, **features: Tensor) -> Tensor:
+        """Lengths (batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes)."""
+        return self.block(self.fusion_input(lengths, features), lengths)
+
+
+class MMAN(StagedFusion):
+    """Hybrid fusion: cLSTM-MMA and the unimodal cLSTMs under one dense layer over their class scores.
+
+    Where the paper is silent, we choose: the scores are class probabilities (the paper says
+    "predictions"), as in cLSTM-LF, and the dense layer starts as their average, so that training
+    only has to learn how far to depart from it. The paper's 4.39 M parameters are met by no size.
+    """
+
+    def __init__(self, config: MMANConfig) -> None:
+        """cLSTM-MMA first, then one part a modality."""
+        super().__init__()
+        parts: dict[str, nn.Module] = {"clstm-mma": MultiModalFusion(config)}
+        parts |= {f"clstm-{m}": EarlyFusion(config, (m,)) for m in config.feature_dims}
+        self.parts = nn.ModuleDict(parts)
+        self.output = nn.Linear(config.n_classes * len(parts), config.n_classes)
+        with torch.no_grad():
+            # A range of 4 between the logits of an agreed yes and an agreed no: 98 % sure of two classes.
+            self.output.weight.copy_(4 / len(parts) * torch.eye(config.n_classes).repeat(1, len(parts)))
+            self.output.bias.zero_()
+
+    def forward(self, lengths: Tensor, **features: Tensor) -> Tensor:
+        """Lengths (batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes)."""
+        return self.output(self.fusion_input(lengths, features))

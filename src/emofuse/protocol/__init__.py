@@ -1,0 +1,1 @@
+"""Splits, metrics, the one training loop, recipes and benchmarks."""

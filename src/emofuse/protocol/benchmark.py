@@ -1,0 +1,248 @@
+"""Every system of one or more recipes over folds and seeds, resumable, summarised in one report."""
+
+import json
+import multiprocessing
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from emofuse.batching import training_batches
+from emofuse.corpora import load_corpus
+from emofuse.corpora.utterance import Corpus
+from emofuse.models import build, system
+from emofuse.models.mman import StagedFusion
+from emofuse.protocol.metrics import confusion
+from emofuse.protocol.recipe import Recipe
+from emofuse.protocol.run import FoldRun, Inputs, RunResult, choose_device
+from emofuse.protocol.splits import Fold, make_folds, protocol
+from emofuse.protocol.statistics import METRICS, bootstrap_ci, mcnemar, paired_bootstrap, wilcoxon_runs
+from emofuse.protocol.train import train_epoch
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a benchmark will do.
+
+    Attributes:
+        recipe: The recipe.
+        data: Folder or file of its corpus.
+        out: Where runs and reports go.
+        seeds: One run of everything each.
+        selection: ``dev`` or ``test``.
+        device: As `choose_device` takes it.
+        jobs: Processes; a job is one fold under one seed.
+    """
+
+    recipe: Recipe
+    data: Path
+    out: Path
+    seeds: tuple[int, ...]
+    selection: str = "dev"
+    device: str = "auto"
+    jobs: int = 1
+
+    def run_folder(self, name: str, fold: str, seed: int) -> Path:
+        """Folder of one run's record."""
+        return self.out / "runs" / self.selection / name / f"{fold}-seed{seed}"
+
+    @property
+    def fingerprint(self) -> str:
+        """A record made under another one is run again."""
+        return self.recipe.fingerprint(self.selection)
+
+
+class Session:
+    """A plan with its corpus and inputs loaded: what one process works with."""
+
+    def __init__(self, plan: Plan, corpus: Corpus | None = None) -> None:
+        """Read the corpus; inputs follow at their first use."""
+        self.plan = plan
+        self.corpus = corpus or load_corpus(plan.recipe.corpus, plan.data)
+        self.device = choose_device(plan.device)
+        used = {i for fold in self.folds(plan.seeds[0]) for i in (*fold.train, *fold.dev, *fold.test)}
+        self.inputs = Inputs(plan.recipe, self.corpus, [u for u in self.corpus.utterances if u.id in used])
+
+    def folds(self, seed: int) -> list[Fold]:
+        """Folds under a seed."""
+        return make_folds(self.corpus, self.plan.recipe.protocol, self.plan.recipe.labels, seed)
+
+    def fold_run(self, k: int, seed: int) -> FoldRun:
+        """Fold number `k` under a seed."""
+        return FoldRun(self.inputs, self.folds(seed)[k], seed, self.plan.selection, self.device)
+
+    def run(self, k: int, seed: int, on_event: Callable[[str], None]) -> list[RunResult]:
+        """All systems on one fold under one seed; those with a record on disk are read back."""
+        plan, run = self.plan, self.fold_run(k, seed)
+        results = []
+        state = plan.out / "state" / f"{plan.selection}-{run.fold.name}-seed{seed}-{plan.fingerprint}"
+        for name in plan.recipe.systems:
+            folder = plan.run_folder(name, run.fold.name, seed)
+            result = RunResult.load(folder, plan.fingerprint)
+            if result is None:
+                where = f"{name}, fold {run.fold.name}, seed {seed}"
+
+                def on_epoch(part: str, entry: dict[str, float], where: str = where) -> None:
+                    on_event(f"{where}: {part} epoch {entry['epoch']:.0f}")
+
+                result = run.test(name, run.train(name, state, on_epoch))
+                result.save(folder, plan.fingerprint)
+            on_event(f"done {name}, fold {run.fold.name}, seed {seed}")
+            results.append(result)
+        shutil.rmtree(state, ignore_errors=True)
+        return results
+
+    def estimate_s(self) -> float:
+        """Upper bound of the time in seconds: each system's time for one batch, times batches, epochs, runs."""
+        run = self.fold_run(0, self.plan.seeds[0])
+        n_runs = len(self.plan.seeds) * len(self.folds(self.plan.seeds[0]))
+        total = 0.0
+        for name in self.plan.recipe.systems:
+            config = self.plan.recipe.training_config(name)
+            examples = run.examples(name, run.train_ids)
+            features = run.features(name)
+            sizes = self.plan.recipe.sizes(name, len(run.fold.classes.classes), {m: f.dim for m, f in features.items()})
+            model = build(name, sizes).to(self.device)
+            if isinstance(model, StagedFusion):
+                model.freeze_parts()
+            optimiser = torch.optim.AdamW(model.parameters())
+            probe = examples[: config.batch_size]  # in the corpus' order: padded as a shuffled batch at its worst
+            rate = features["speech"].config.steps_per_s if "speech" in features else 0
+            level = system(name).level
+            times = []
+            for seed in range(2):  # the first one warms up
+                start = time.perf_counter()
+                train_epoch(model, optimiser, probe, level, config, None, seed, rate)
+                times.append(time.perf_counter() - start)
+            n_batches = sum(1 for _ in training_batches(examples, level, config.batch_size, 0))
+            total += times[-1] * n_batches * config.max_epochs * n_runs
+        return total / min(self.plan.jobs, n_runs)
+
+
+_worker: Session | None = None
+_events: Any = None
+
+
+def _start_worker(plan: Plan, events: Any) -> None:
+    global _worker, _events
+    # One thread a process: two OpenMP threads stall LSTM training while another process uses a core.
+    torch.set_num_threads(1)
+    _worker, _events = Session(plan), events
+
+
+def _work(k: int, seed: int) -> list[RunResult]:
+    assert _worker is not None
+    return _worker.run(k, seed, _events.put)
+
+
+def run_all(session: Session, on_event: Callable[[str], None]) -> list[RunResult]:
+    """Every fold under every seed, in `plan.jobs` processes; results in a fixed order."""
+    plan = session.plan
+    tasks = [(k, seed) for seed in plan.seeds for k in range(len(session.folds(seed)))]
+    if plan.jobs == 1:
+        return [r for k, seed in tasks for r in session.run(k, seed, on_event)]
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        events = manager.Queue()
+        with ProcessPoolExecutor(plan.jobs, context, _start_worker, (plan, events)) as pool:
+            futures = {pool.submit(_work, k, seed): (k, seed) for k, seed in tasks}
+            done: dict[tuple[int, int], list[RunResult]] = {}
+            pending = set(futures)
+            while pending:
+                while not events.empty():
+                    on_event(events.get())
+                for future in [f for f in pending if f.done()]:
+                    done[futures[future]] = future.result()
+                    pending.discard(future)
+                time.sleep(0.1)
+            while not events.empty():
+                on_event(events.get())
+    return [r for task in tasks for r in done[task]]
+
+
+def pooled(runs: Sequence[RunResult]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Groups, labels and probabilities of all runs, one below the other in a fixed order of utterances."""
+    ordered = sorted(runs, key=lambda r: (r.seed, r.fold))
+    rows = [sorted(range(len(r.ids)), key=r.ids.__getitem__) for r in ordered]
+    groups = [r.groups[i] for r, order in zip(ordered, rows, strict=True) for i in order]
+    y_true = np.concatenate([r.y_true[order] for r, order in zip(ordered, rows, strict=True)])
+    y_prob = np.concatenate([r.y_prob[order] for r, order in zip(ordered, rows, strict=True)])
+    return groups, y_true, y_prob
+
+
+def summarise_system(runs: Sequence[RunResult]) -> dict[str, Any]:
+    """Mean and deviation over runs, interval over speakers or dialogues, confusion summed over runs."""
+    groups, y_true, y_prob = pooled(runs)
+    metrics = {}
+    for metric in METRICS:
+        values = [r.metrics[metric] for r in runs]
+        metrics[metric] = {
+            "mean": float(np.mean(values)),
+            "std": float(np.std(values)),
+            "ci95": list(bootstrap_ci(groups, y_true, y_prob, metric)),
+        }
+    n_classes = y_prob.shape[1]
+    return {
+        "n_parameters": runs[0].n_parameters,
+        "seconds": float(sum(r.seconds for r in runs)),
+        "metrics": metrics,
+        "runs": [
+            {"seed": r.seed, "fold": r.fold, "best_epoch": r.best_epoch, "n_test": len(r.ids), **r.metrics}
+            for r in runs
+        ],
+        # Folds that are tasks of their own (one emotion against the rest) have only "rest" in common.
+        "classes": [
+            names[0] if len(set(names)) == 1 else "the fold's emotion"
+            for names in zip(*(r.classes for r in runs), strict=True)
+        ],
+        "confusion": confusion(y_true, y_prob.argmax(1), n_classes).tolist(),
+    }
+
+
+def compare(a: Sequence[RunResult], b: Sequence[RunResult], metric: str) -> dict[str, Any]:
+    """Paired tests of two systems that were tested on the same utterances under the same folds and seeds."""
+    groups, y_true, prob_a = pooled(a)
+    _, _, prob_b = pooled(b)
+    first_seed = min(r.seed for r in a)
+    _, y_once, once_a = pooled([r for r in a if r.seed == first_seed])
+    _, _, once_b = pooled([r for r in b if r.seed == first_seed])
+    key = {(r.seed, r.fold): r.metrics[metric] for r in b}
+    return {
+        "a": a[0].system,
+        "b": b[0].system,
+        "metric": metric,
+        **paired_bootstrap(groups, y_true, prob_a, prob_b, metric),
+        "mcnemar_p": mcnemar(y_once, once_a.argmax(1), once_b.argmax(1)),
+        "wilcoxon_p": wilcoxon_runs([r.metrics[metric] for r in a], [key[r.seed, r.fold] for r in a]),
+    }
+
+
+def summarise(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
+    """The content of ``report.json``."""
+    by_system = {name: [r for r in results if r.system == name] for name in plan.recipe.systems}
+    names = list(by_system)
+    metric = protocol(plan.recipe.protocol).metric
+    pairs = [(a, b) for i, b in enumerate(names) for a in names[i + 1 :]]
+    return {
+        "recipe": plan.recipe.name,
+        "protocol": plan.recipe.protocol,
+        "primary_metric": metric,
+        "selection": plan.selection,
+        "seeds": list(plan.seeds),
+        "systems": {name: summarise_system(runs) for name, runs in by_system.items()},
+        "comparisons": [compare(by_system[a], by_system[b], metric) for a, b in pairs],
+        "published": plan.recipe.published,
+    }
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write to a temporary name, then rename."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=1))
+    partial.replace(path)

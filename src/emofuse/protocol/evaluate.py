@@ -1,0 +1,87 @@
+"""Score a checkpoint on a corpus: on the test part of the fold it was trained for, or on all of another corpus."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from emofuse.batching import IGNORE
+from emofuse.checkpoint import Checkpoint
+from emofuse.corpora.utterance import Corpus, Utterance
+from emofuse.errors import ConfigError, DataError
+from emofuse.labels import LabelSet, label_set
+from emofuse.models import system
+from emofuse.protocol.inputs import feature_from_state, make_examples, raw_array
+from emofuse.protocol.metrics import compute_metrics, confusion, recalls
+from emofuse.protocol.splits import group_of, labelled, make_folds, protocol
+from emofuse.protocol.statistics import METRICS, bootstrap_ci
+from emofuse.protocol.train import predict_probabilities
+
+
+def _test_part(checkpoint: Checkpoint, corpus: Corpus) -> tuple[list[Utterance], LabelSet, str]:
+    """The utterances to score, their classes, and what is resampled for intervals."""
+    recipe = checkpoint.provenance.get("recipe", {})
+    if not {"corpus", "protocol"} <= set(recipe):
+        raise ConfigError("the checkpoint does not say on what it was trained; it cannot be evaluated")
+    if recipe["corpus"] == corpus.name:
+        folds = make_folds(corpus, recipe["protocol"], recipe.get("labels"), checkpoint.provenance["seed"])
+        fold = next((f for f in folds if f.name == checkpoint.provenance["fold"]), None)
+        if fold is None:
+            raise DataError(f"{corpus.name}: no fold {checkpoint.provenance['fold']!r}; has {[f.name for f in folds]}")
+        ids = set(fold.test)
+        return [u for u in corpus.utterances if u.id in ids], fold.classes, protocol(recipe["protocol"]).group
+    classes = label_set(protocol(recipe["protocol"]).labels or recipe["labels"])
+    if classes.classes != checkpoint.classes:
+        raise ConfigError(
+            f"classes {list(checkpoint.classes)} belong to one task of a protocol: evaluate on its corpus"
+        )
+    return labelled(corpus.utterances, classes), classes, "speaker"
+
+
+def evaluate(checkpoint: Checkpoint, corpus: Corpus, device: torch.device) -> dict[str, Any]:
+    """Metrics with intervals, recalls and confusion.
+
+    On the corpus it was trained on, the test part of its fold is scored; on any other corpus, every
+    utterance whose label has a class.
+
+    Raises:
+        DataError: The corpus lacks what the checkpoint needs.
+        ConfigError: The checkpoint's classes cannot be had from the corpus.
+    """
+    utterances, classes, group = _test_part(checkpoint, corpus)
+    if not utterances:
+        raise DataError(f"{corpus.name}: no utterance has one of the labels {', '.join(classes.classes)}")
+    arrays = {}
+    for modality, meta in checkpoint.features.items():
+        fitted = feature_from_state(meta, checkpoint.feature_arrays[modality])
+        raw = [raw_array(u, corpus, modality, fitted.config, fitted.vectors) for u in utterances]
+        arrays[modality] = dict(zip([u.id for u in utterances], fitted.transform(raw), strict=True))
+    level = system(checkpoint.system).level
+    by_id = {u.id: u for u in utterances}
+    examples = make_examples(list(by_id), by_id, arrays, classes, level)
+    model = checkpoint.model.to(device)
+    found = predict_probabilities(model, examples, level, device, temperature=checkpoint.temperature)
+    labels = {i: int(y) for e in examples for i, y in zip(e.ids, e.labels, strict=True) if y != IGNORE}
+    y_true, y_prob = np.array(list(labels.values())), np.stack([found[i] for i in labels])
+    return _summary(y_true, y_prob, [group_of(by_id[i], group) for i in labels], classes.classes) | {
+        "system": checkpoint.system,
+        "corpus": corpus.name,
+        "n_utterances": len(labels),
+        "group": group,
+    }
+
+
+def _summary(y_true: np.ndarray, y_prob: np.ndarray, groups: Sequence[str], classes: tuple[str, ...]) -> dict[str, Any]:
+    values = compute_metrics(y_true, y_prob)
+    several = len(set(groups)) > 1  # of a single speaker there is nothing to resample
+    metrics = {
+        m: {"value": values[m], "ci95": list(bootstrap_ci(groups, y_true, y_prob, m)) if several else None}
+        for m in METRICS
+    }
+    y_pred = y_prob.argmax(1)
+    return {
+        "metrics": metrics,
+        "recalls": dict(zip(classes, recalls(y_true, y_pred, len(classes)), strict=True)),
+        "confusion": confusion(y_true, y_pred, len(classes)).tolist(),
+    }

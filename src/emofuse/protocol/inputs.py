@@ -1,0 +1,259 @@
+"""From utterances to what a model sees: raw arrays once, then whatever must be fitted inside a fold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from rich.progress import track
+
+from emofuse.batching import IGNORE, Example, collate
+from emofuse.corpora.utterance import Corpus, Utterance
+from emofuse.errors import DataError
+from emofuse.features.acoustic import log_power_spectrogram
+from emofuse.features.lexical import WordVectors, load_word_vectors, tokenize
+from emofuse.features.projection import Projection, fit_projection
+from emofuse.labels import LabelSet
+from emofuse.media.audio import SAMPLE_RATE, read_audio
+from emofuse.models import make_config
+from emofuse.models.text_cnn import TextCNN
+from emofuse.protocol.train import TrainingConfig, train_system
+
+
+class FeatureConfig(BaseModel):
+    """How one modality is turned into a model's input.
+
+    Attributes:
+        kind: ``stored``: the corpus' own vector. ``waveform`` and ``spectrogram``: from the audio
+            file. ``words``: word vectors. ``text-cnn``: the hidden layer of a text CNN over word
+            vectors, trained inside the fold.
+        n_components: ``stored``: project to so many principal components fitted inside the fold; 0: none.
+        max_s: ``waveform``, ``spectrogram``: only the first so many seconds are used.
+        level: ``rms``: scale each waveform to the same level, so that the recording gain does not
+            matter; ``none``: as recorded.
+        word_vectors: Source as `load_word_vectors` takes it.
+        max_words: Words kept of an utterance.
+        vocabulary_size: Most frequent word vectors kept beside the corpus' own words, so that a
+            trained model knows words that its corpus lacks.
+        dropout, max_epochs: ``text-cnn``: of its training.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["stored", "waveform", "spectrogram", "words", "text-cnn"]
+    n_components: int = Field(0, ge=0)
+    max_s: float = Field(10.0, gt=0)
+    level: Literal["none", "rms"] = "none"
+    word_vectors: str = "glove-6b-50d"
+    max_words: int = Field(50, ge=1)
+    vocabulary_size: int = Field(20_000, ge=0)
+    dropout: float = Field(0.5, ge=0, lt=1)
+    max_epochs: int = Field(30, ge=1)
+
+    @property
+    def steps_per_s(self) -> int:
+        """Steps of the input a second; 0 where steps are not time."""
+        return {"waveform": SAMPLE_RATE, "spectrogram": 100}.get(self.kind, 0)
+
+
+def speech_array(waveform: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """(n_samples,) at 16 kHz -> the raw input of a ``waveform`` or ``spectrogram`` model."""
+    waveform = waveform[: round(config.max_s * SAMPLE_RATE)]
+    if config.level == "rms":
+        waveform = waveform * (0.1 / max(float(np.sqrt(np.mean(waveform**2))), 1e-4))
+    waveform = waveform.astype(np.float32)
+    return waveform if config.kind == "waveform" else log_power_spectrogram(waveform)
+
+
+def load_vectors(config: FeatureConfig, texts: Sequence[str]) -> WordVectors:
+    """The word vectors of a corpus' words and of the most frequent ones, rounded to what a checkpoint stores."""
+    table = load_word_vectors(config.word_vectors)
+    words = {word for text in texts for word in tokenize(text)}
+    parts = {part for word in words for part in word.split("-")}
+    frequent = list(table.index)[: config.vocabulary_size]
+    kept = [w for w in dict.fromkeys([*frequent, *sorted(words | parts)]) if w in table.index]
+    rows = table.vectors[[table.index[w] for w in kept]]
+    vectors = rows.astype(np.float16).astype(np.float32)
+    return WordVectors({w: i for i, w in enumerate(kept)}, vectors, table.name)
+
+
+@dataclass(frozen=True)
+class RawInput:
+    """What one modality gives before anything is fitted: the same in every fold.
+
+    Attributes:
+        arrays: Utterance id to array.
+        vectors: The word vectors it was made with, where it has any.
+    """
+
+    arrays: dict[str, np.ndarray]
+    vectors: WordVectors | None = None
+
+
+def raw_array(
+    u: Utterance, corpus: Corpus, modality: str, config: FeatureConfig, words: WordVectors | None
+) -> np.ndarray:
+    """One modality of one utterance before anything fitted is applied."""
+    if config.kind == "stored":
+        if modality not in u.features:
+            raise DataError(f"{corpus.name}: utterance {u.id} has no stored {modality} feature")
+        array = corpus.features[modality][u.features[modality]]
+        if array.ndim == 2:  # a padded sequence: the mean over its steps, which are zero behind the end
+            array = array[array.any(axis=1)].mean(axis=0) if array.any() else array[0]
+        return array
+    if words is not None:
+        if not u.text:
+            raise DataError(
+                f"{corpus.name}: utterance {u.id} has no text, need a transcript for {modality} = {config.kind}"
+            )
+        return words.encode(u.text, config.max_words)
+    path = u.audio or u.video
+    if path is None:
+        raise DataError(f"{corpus.name}: utterance {u.id} has no audio, need it for {modality} = {config.kind}")
+    return speech_array(read_audio(path, u.media_start_s, u.media_end_s), config)
+
+
+def load_raw(utterances: Sequence[Utterance], corpus: Corpus, modality: str, config: FeatureConfig) -> RawInput:
+    """Read and compute everything that is the same in every fold.
+
+    Raises:
+        DataError: An utterance lacks the modality, a file cannot be read, or a feature that must be
+            finite is not; the message names the utterance or the file.
+    """
+    vectors = None
+    if config.kind in ("words", "text-cnn"):
+        vectors = load_vectors(config, [u.text for u in utterances if u.text])
+    arrays: dict[str, np.ndarray] = {}
+    for u in track(utterances, f"reading {modality}", transient=True, disable=config.kind == "stored"):
+        array = arrays[u.id] = raw_array(u, corpus, modality, config, vectors)
+        if not np.isfinite(array).all() and modality not in corpus.nan_allowed:
+            raise DataError(f"{corpus.name}: {modality} of utterance {u.id} holds NaN or infinity, need finite values")
+    return RawInput(arrays, vectors)
+
+
+@dataclass(frozen=True)
+class FittedFeature:
+    """A modality's transform with what was fitted on the training part of one fold."""
+
+    config: FeatureConfig
+    projection: Projection | None = None
+    vectors: WordVectors | None = None
+    text_cnn: TextCNN | None = None
+
+    @property
+    def dim(self) -> int:
+        """Size of the last axis of the transformed arrays; 0 for a waveform."""
+        if self.projection is not None:
+            return self.projection.dim
+        return self.vectors.dim if self.vectors is not None else 0
+
+    def transform(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Raw arrays to model inputs, one each."""
+        if self.text_cnn is not None:
+            arrays = list(_hidden_layer(self.text_cnn, arrays))
+        if self.projection is None:
+            return list(arrays)
+        if self.config.kind == "spectrogram":
+            return [self.projection.transform(a) for a in arrays]
+        return list(self.projection.transform(np.stack(arrays)))
+
+
+def _hidden_layer(model: TextCNN, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """(n_utterances, n_features): the text CNN's hidden layer."""
+    model.eval()
+    device = next(model.parameters()).device
+    rows = []
+    with torch.inference_mode():
+        for start in range(0, len(arrays), 256):
+            part = [Example(("",), np.zeros(1, int), {"text": a}) for a in arrays[start : start + 256]]
+            rows.append(model.features(**collate(part, "utterance").to(device).inputs).cpu().numpy())
+    return np.concatenate(rows)
+
+
+def fit_feature(
+    config: FeatureConfig,
+    train: dict[str, np.ndarray],
+    select: dict[str, np.ndarray],
+    labels: Mapping[str, int],
+    *,
+    vectors: WordVectors | None,
+    n_classes: int,
+    metric: str,
+    seed: int,
+    device: torch.device,
+) -> FittedFeature:
+    """Fit a modality's transform on the training part; the selection part only stops the text CNN."""
+    if config.kind in ("waveform", "words"):
+        return FittedFeature(config, vectors=vectors)
+    if config.kind == "spectrogram":
+        return FittedFeature(config, fit_projection(np.concatenate([a[::4] for a in train.values()])))
+    if config.kind == "stored":
+        return FittedFeature(config, fit_projection(np.stack(list(train.values())), config.n_components or None))
+    assert vectors is not None
+    sizes = make_config("text-cnn", n_classes=n_classes, word_dim=vectors.dim, dropout=config.dropout)
+    settings = TrainingConfig(max_epochs=config.max_epochs, patience=5, class_weights=True)
+    parts = [[Example((i,), np.array([labels[i]]), {"text": a}) for i, a in part.items()] for part in (train, select)]
+    done = train_system("text-cnn", sizes, lambda _: settings, *parts, metric=metric, seed=seed, device=device)
+    model = done.model
+    assert isinstance(model, TextCNN)
+    hidden = _hidden_layer(model, list(train.values()))
+    return FittedFeature(config, fit_projection(hidden), vectors, model)
+
+
+def make_examples(
+    ids: Sequence[str],
+    by_id: Mapping[str, Utterance],
+    inputs: Mapping[str, Mapping[str, np.ndarray]],
+    classes: LabelSet,
+    level: str,
+) -> list[Example]:
+    """Examples of one part of a fold: an utterance each, or the part's utterances of a dialogue in order."""
+
+    def example(group: list[str]) -> Example:
+        labels = [classes.class_index(by_id[i].label, by_id[i].original_label) for i in group]
+        target = np.array([IGNORE if y is None else y for y in labels], dtype=np.int64)
+        if level == "conversation":
+            return Example(tuple(group), target, {m: np.stack([a[i] for i in group]) for m, a in inputs.items()})
+        return Example(tuple(group), target, {m: a[group[0]] for m, a in inputs.items()})
+
+    if level == "utterance":
+        return [example([i]) for i in ids]
+    dialogues: dict[str, list[str]] = {}
+    for i in ids:
+        dialogues.setdefault(by_id[i].dialogue or i, []).append(i)
+    return [example(sorted(group, key=lambda i: by_id[i].index)) for group in dialogues.values()]
+
+
+def feature_state(fitted: FittedFeature) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a checkpoint stores of a fitted feature: JSON values and arrays."""
+    meta: dict[str, Any] = {"config": fitted.config.model_dump()}
+    arrays: dict[str, np.ndarray] = {}
+    if fitted.projection is not None:
+        arrays |= {f"projection.{k}": v.astype(np.float32) for k, v in fitted.projection.to_arrays().items()}
+    if fitted.vectors is not None:
+        meta |= {"words": list(fitted.vectors.index), "table": fitted.vectors.name}
+        arrays["vectors"] = fitted.vectors.vectors.astype(np.float16)
+    if fitted.text_cnn is not None:
+        meta["text_cnn"] = asdict(fitted.text_cnn.config)
+        arrays |= {f"text_cnn.{k}": v.cpu().numpy() for k, v in fitted.text_cnn.state_dict().items()}
+    return meta, arrays
+
+
+def feature_from_state(meta: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> FittedFeature:
+    """Inverse of `feature_state`."""
+
+    def under(prefix: str) -> dict[str, np.ndarray]:
+        return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+    projection, vectors, text_cnn = None, None, None
+    if arrays_of_projection := under("projection."):
+        projection = Projection.from_arrays(arrays_of_projection)
+    if "words" in meta:
+        index = {word: i for i, word in enumerate(meta["words"])}
+        vectors = WordVectors(index, arrays["vectors"].astype(np.float32), meta["table"])
+    if "text_cnn" in meta:
+        text_cnn = TextCNN(make_config("text-cnn", **meta["text_cnn"]))
+        text_cnn.load_state_dict({k: torch.from_numpy(v) for k, v in under("text_cnn.").items()})
+    return FittedFeature(FeatureConfig(**meta["config"]), projection, vectors, text_cnn)

@@ -1,0 +1,174 @@
+"""A recipe: a TOML of at most 30 lines that names corpus, protocol, systems and settings."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from emofuse.corpora import check_name
+from emofuse.errors import ConfigError
+from emofuse.labels import label_set
+from emofuse.models import make_config, system
+from emofuse.protocol.inputs import FeatureConfig
+from emofuse.protocol.splits import protocol
+from emofuse.protocol.train import TrainingConfig
+
+
+class Overrides(BaseModel):
+    """Settings of one system that differ from the recipe's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+
+
+class Recipe(BaseModel):
+    """What to train on what, under which protocol.
+
+    Attributes:
+        name: Short name; report and checkpoints carry it.
+        paper: Paper and table it reproduces.
+        command: How to run it.
+        expected: The score that a run should give, in words.
+        corpus: Name as in `CORPORA`, or several as ``emodb+ravdess``.
+        protocol: Id as in `PROTOCOLS`.
+        labels: Label set, for a protocol that has none of its own.
+        systems: Names as in `MODELS`.
+        features: Modality to how its input is made.
+        model: Sizes that differ from the paper's, for all systems.
+        training: Settings of `TrainingConfig` that differ from its defaults, for all systems.
+        overrides: System to settings of its own.
+        published: System to the papers' figure for the primary metric, as a fraction of 1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    paper: str
+    command: str
+    expected: str
+    corpus: str
+    protocol: str
+    labels: str | None = None
+    systems: tuple[str, ...] = Field(min_length=1)
+    features: dict[str, FeatureConfig] = Field(min_length=1)
+    model: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    overrides: dict[str, Overrides] = Field(default_factory=dict)
+    published: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        try:
+            check_name(self.corpus)
+            if protocol(self.protocol).labels is None:
+                if self.labels is None:
+                    raise ConfigError(f"protocol {self.protocol} has no labels of its own: set `labels`")
+                label_set(self.labels)
+            elif self.labels is not None:
+                raise ConfigError(f"protocol {self.protocol} has its own labels: leave `labels` out")
+            for name in (*self.systems, *self.overrides):
+                needed, given = set(system(name).modalities), set(self.features)
+                level = system(name).level
+                if not needed <= given and (level == "utterance" or len(needed) == 1):
+                    raise ConfigError(f"{name} needs features for {', '.join(sorted(needed - given))}")
+                make_config(name, **self._model_settings(name))
+                self.training_config(name)
+        except (ConfigError, TypeError) as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def _model_settings(self, name: str) -> dict[str, Any]:
+        return self.model | (self.overrides[name].model if name in self.overrides else {})
+
+    def training_config(self, name: str) -> TrainingConfig:
+        """Training settings of a system."""
+        values = self.training | (self.overrides[name].training if name in self.overrides else {})
+        unknown = set(values) - set(TrainingConfig.__dataclass_fields__)
+        if unknown:
+            known = ", ".join(TrainingConfig.__dataclass_fields__)
+            raise ConfigError(f"unknown training setting {sorted(unknown)[0]!r}; known: {known}")
+        try:
+            return TypeAdapter(TrainingConfig).validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ConfigError(f"training.{first['loc'][0]}: {first['msg']}") from None
+
+    def feature_configs(self, name: str) -> dict[str, FeatureConfig]:
+        """Modality to feature, for a system; a spectrogram system takes the spectrogram of the same speech."""
+        entry = system(name)
+        if entry.level == "conversation":
+            return dict(self.features)
+        chosen = {m: self.features[m] for m in entry.modalities}
+        if "speech" in chosen and chosen["speech"].kind in ("waveform", "spectrogram"):
+            kind = make_config(name, **self._model_settings(name)).speech_input
+            chosen["speech"] = chosen["speech"].model_copy(update={"kind": kind})
+        return chosen
+
+    def sizes(self, name: str, n_classes: int, dims: dict[str, int]) -> Any:
+        """Model configuration of a system for the feature sizes at hand."""
+        entry = system(name)
+        settings: dict[str, Any] = self._model_settings(name) | {"n_classes": n_classes}
+        if entry.level == "conversation":
+            settings["feature_dims"] = dims
+        elif "text" in entry.modalities:
+            settings["word_dim"] = dims["text"]
+        return make_config(name, **settings)
+
+    def fingerprint(self, *more: object) -> str:
+        """Changes with whatever changes a result; not with the prose."""
+        content = self.model_dump(mode="json", exclude={"name", "paper", "command", "expected", "published", "systems"})
+        return hashlib.sha256(json.dumps([content, more], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _one_line(path: Path, error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(p) for p in first["loc"])
+    if first["type"] == "extra_forbidden":
+        parent = first["loc"][:-1]
+        fields = Overrides if parent[:1] == ("overrides",) else FeatureConfig if parent[:1] == ("features",) else Recipe
+        return f"{path}: unknown key {where!r}; known: {', '.join(fields.model_fields)}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{path}: {where}: {message}" if where else f"{path}: {message}"
+
+
+def _set(values: dict[str, Any], assignment: str) -> None:
+    """Apply one ``key.path=value``; the value is read as TOML, or taken as a string."""
+    key, separator, text = assignment.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {assignment}: need KEY=VALUE, for example training.learning_rate=0.0005")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {assignment}: {parent} is a value, not a table")
+    values[last] = value
+
+
+def load_recipe(path: Path, assignments: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, with ``key=value`` assignments applied.
+
+    Raises:
+        ConfigError: The file is missing or no TOML, a key is unknown or a value out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such recipe") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML ({error})") from None
+    for assignment in assignments:
+        _set(values, assignment)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_one_line(path, error)) from None

@@ -1,0 +1,303 @@
+"""A benchmark's result as files: tables to read, figures, and every prediction."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from emofuse.protocol.benchmark import write_json
+from emofuse.protocol.metrics import compute_metrics, confusion
+from emofuse.protocol.recipe import Recipe
+from emofuse.protocol.run import RunResult
+from emofuse.protocol.splits import protocol
+
+METRIC_NAMES = {"wa": "WA", "ua": "UA", "f1_macro": "macro F1", "f1_weighted": "weighted F1", "ece": "ECE"}
+"""How a metric is called in tables and figures."""
+
+_MAJORITY = "*always the most frequent class*"
+
+
+def write_report(out: Path, report: dict[str, Any], results: Sequence[RunResult], recipe: Recipe) -> None:
+    """Write a benchmark's result into `out`; each file appears whole or not at all.
+
+    The files are ``report.json``, ``report.md``, ``predictions.parquet``, and of every system
+    ``confusion-<system>.png`` and ``curves-<system>.png``.
+
+    Args:
+        out: Folder; made if missing.
+        report: What `benchmark.summarise` gives.
+        results: The runs it was made of.
+        recipe: Their recipe.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name in report["systems"]:
+        runs = [r for r in results if r.system == name]
+        _save(out / f"confusion-{name}.png", confusion_figure(runs, _title(report, name)))
+        window = recipe.training_config(name).average_epochs
+        curves = curves_figure(runs, report["primary_metric"], report["selection"], _title(report, name), window)
+        _save(out / f"curves-{name}.png", curves)
+    table = predictions_table(results)
+    _write(out / "predictions.parquet", lambda path: pq.write_table(table, path))
+    _write(out / "report.md", lambda path: path.write_text(markdown(report, results, recipe), encoding="utf-8"))
+    write_json(out / "report.json", report)
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Write to a temporary name, then rename."""
+    partial = path.with_name(f"{path.name}.partial")
+    write(partial)
+    partial.replace(path)
+
+
+def _save(path: Path, figure: Figure) -> None:
+    _write(path, lambda partial: figure.savefig(partial, format="png", dpi=120))
+
+
+def _selected(report: dict[str, Any]) -> str:
+    """What a title and a column say about the selection: nothing where it is the honest one."""
+    return "" if report["selection"] == "dev" else f" (selected on {report['selection']})"
+
+
+def _title(report: dict[str, Any], name: str) -> str:
+    return f"{name}, {report['protocol']}{_selected(report)}"
+
+
+def predictions_table(results: Sequence[RunResult]) -> pa.Table:
+    """One row a prediction; ``p_<class>`` is null in rows of a fold that does not have the class."""
+    classes = list(dict.fromkeys(c for r in results for c in r.classes))
+    names = ("system", "fold", "seed", "id", "group", "label", "predicted")
+    types = {name: pa.int64() if name == "seed" else pa.string() for name in names}
+    types |= {f"p_{c}": pa.float32() for c in classes}
+    schema = pa.schema(list(types.items()))
+    tables = []
+    for r in results:
+        n = len(r.ids)
+        columns: dict[str, Any] = {"system": [r.system] * n, "fold": [r.fold] * n, "seed": [r.seed] * n}
+        columns |= {"id": r.ids, "group": r.groups, "label": [r.classes[y] for y in r.y_true]}
+        columns["predicted"] = [r.classes[y] for y in r.y_prob.argmax(axis=1)]
+        for c in classes:
+            columns[f"p_{c}"] = r.y_prob[:, r.classes.index(c)].astype(np.float32) if c in r.classes else [None] * n
+        tables.append(pa.table(columns, schema=schema))
+    return pa.concat_tables(tables)
+
+
+# Figures. They are made without pyplot, which keeps global state and chooses a window system.
+
+
+def confusion_figure(runs: Sequence[RunResult], title: str) -> Figure:
+    """Counts summed over runs, shaded by their share of the row; one panel for each set of classes."""
+    panels = list(dict.fromkeys(r.classes for r in runs))
+    widest = max(len(classes) for classes in panels)
+    size = max(2.4, 0.85 * widest)
+    n_columns = min(len(panels), 4)
+    n_rows = -(-len(panels) // n_columns)
+    figure = Figure(figsize=(n_columns * (size + 1.1), n_rows * (size + 0.7) + 0.5), layout="constrained")
+    axes = figure.subplots(n_rows, n_columns, squeeze=False).flatten()
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    for ax, classes in zip(axes, panels, strict=False):
+        chosen = [r for r in runs if r.classes == classes]
+        counts = sum(confusion(r.y_true, r.y_prob.argmax(axis=1), len(classes)) for r in chosen)
+        _draw_confusion(ax, np.asarray(counts), classes)
+        n_runs = f"{len(chosen)} runs" if len(chosen) > 1 else "1 run"
+        ax.set_title(f"{chosen[0].fold}, {n_runs}" if len(panels) > 1 else f"sum of {n_runs}", fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _draw_confusion(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> None:
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (true, predicted), count in np.ndenumerate(counts):
+        colour = "white" if share[true, predicted] > 0.65 else "black"
+        text = f"{count}\n{100 * share[true, predicted]:.0f} %"
+        ax.text(predicted, true, text, ha="center", va="center", color=colour, fontsize=8)
+    ticks = range(len(classes))
+    slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(ticks, classes, **(slanted if len(classes) > 2 else {}))
+    ax.set_yticks(ticks, classes)
+    ax.tick_params(length=0, labelsize=9)
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("true")
+
+
+def curves_figure(runs: Sequence[RunResult], metric: str, selection: str, title: str, window: int = 1) -> Figure:
+    """Training loss and selection metric over epochs, a line a run; a dot marks the chosen epoch.
+
+    Args:
+        runs: Of one system.
+        metric: Key of a history entry.
+        selection: ``dev`` or ``test``: what the metric was computed on.
+        title: Above the figure.
+        window: The selection's score is the mean over so many last epochs.
+    """
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    folds = list(dict.fromkeys(r.fold for r in runs))
+    for r in runs:
+        epochs = np.array([e["epoch"] for e in r.history])
+        values = 100 * np.array([e[metric] for e in r.history])
+        means = [values[max(0, i - window + 1) : i + 1].mean() for i in range(len(values))]
+        colour = f"C{folds.index(r.fold) % 10}"
+        chosen = epochs == r.best_epoch
+        for ax, ys in ((top, np.array([e["loss"] for e in r.history])), (bottom, np.array(means))):
+            ax.plot(epochs, ys, color=colour, linewidth=0.9, alpha=0.7)
+            ax.plot(epochs[chosen], ys[chosen], "o", color=colour, markersize=5, markeredgecolor="white")
+    for fold in folds if 1 < len(folds) <= 10 else []:
+        top.plot([], [], color=f"C{folds.index(fold)}", label=fold)
+    top.plot([], [], "o", color="0.4", markersize=5, label="chosen epoch")
+    top.legend(fontsize=8, frameon=False, title="fold" if 1 < len(folds) <= 10 else None, title_fontsize=8)
+    top.set_ylabel("training loss")
+    averaged = f", mean of {window} epochs" if window > 1 else ""
+    bottom.set_ylabel(f"{METRIC_NAMES[metric]} on {selection}, %{averaged}")
+    bottom.set_xlabel("epoch")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for ax in (top, bottom):
+        ax.grid(color="0.9", linewidth=0.7)
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+# Text.
+
+
+def markdown(report: dict[str, Any], results: Sequence[RunResult], recipe: Recipe) -> str:
+    """The content of ``report.md``."""
+    sections = [_head(report, recipe), _systems_section(report, results)]
+    if len({r.fold for r in results}) > 1:
+        sections.append(_folds_section(report, results))
+    if report["comparisons"]:
+        sections.append(_comparisons_section(report))
+    sections.append(_method_section(report, results))
+    rows = [[n, f"[confusion](confusion-{n}.png)", f"[curves](curves-{n}.png)"] for n in report["systems"]]
+    sections.append("## Figures\n\n" + _table(["system", "confusion matrix", "training"], rows))
+    return "\n\n".join(sections) + "\n"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows))
+
+
+def _percent(values: Sequence[float], ci95: Sequence[float] | None = None) -> str:
+    """``mean ± deviation [low, high]`` in per cent; no deviation of a single value."""
+    text = f"{100 * np.mean(values):.2f}" + (f" ± {100 * np.std(values):.2f}" if len(values) > 1 else "")
+    return text if ci95 is None else f"{text} [{100 * ci95[0]:.2f}, {100 * ci95[1]:.2f}]"
+
+
+def _p_value(p: float | None) -> str:
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _majority(run: RunResult) -> np.ndarray:
+    """Probabilities (n, n_classes) of always answering the class that is most frequent in the test part."""
+    probabilities = np.zeros_like(run.y_prob)
+    probabilities[:, np.bincount(run.y_true).argmax()] = 1
+    return probabilities
+
+
+def _emotion_f1(y_true: np.ndarray, y_prob: np.ndarray) -> float:
+    """F1 of class 1, the emotion, against class 0, the rest."""
+    counts = confusion(y_true, y_prob.argmax(axis=1), 2)
+    return float(2 * counts[1, 1] / max(counts[1].sum() + counts[:, 1].sum(), 1))
+
+
+def _head(report: dict[str, Any], recipe: Recipe) -> str:
+    chosen = protocol(report["protocol"])
+    select = {
+        "dev": "dev (the test part was read once, after training)",
+        "test": "**test**: the epoch that scored best on the test part, so the scores are optimistic",
+    }
+    facts = {
+        "Paper": recipe.paper,
+        "Command": f"`{recipe.command}`",
+        "Expected": recipe.expected,
+        "Protocol": f"`{chosen.id}`: {chosen.description}; primary metric {METRIC_NAMES[chosen.metric]}",
+        "Selection": select[report["selection"]],
+        "Seeds": ", ".join(str(seed) for seed in report["seeds"]),
+    }
+    lines = "\n".join(f"* {key}: {value}" for key, value in facts.items())
+    return f"# {report['recipe']}, {report['protocol']}{_selected(report)}\n\n{lines}"
+
+
+def _systems_section(report: dict[str, Any], results: Sequence[RunResult]) -> str:
+    primary, published = report["primary_metric"], report["published"]
+    others = [m for m in METRIC_NAMES if m != primary]
+    header = ["system", "parameters", f"{METRIC_NAMES[primary]} %{_selected(report)}"]
+    header += [f"{METRIC_NAMES[m]} %" for m in others] + ["seconds"] + ["published"] * bool(published)
+    rows = []
+    for name, entry in report["systems"].items():
+        runs = [r.metrics for r in results if r.system == name]
+        row = [name, f"{entry['n_parameters']:,}"]
+        row.append(_percent([m[primary] for m in runs], entry["metrics"][primary]["ci95"]))
+        row += [_percent([m[other] for m in runs]) for other in others] + [f"{entry['seconds']:.0f}"]
+        rows.append(row + ([f"{100 * published[name]:.2f}" if name in published else "–"] if published else []))
+    first = next(iter(report["systems"]))
+    majority = [compute_metrics(r.y_true, _majority(r)) for r in results if r.system == first]
+    row = [_MAJORITY, "–"]
+    row += ["–" if m == "ece" else f"{100 * np.mean([v[m] for v in majority]):.2f}" for m in (primary, *others)]
+    rows.append(row + ["–"] * (len(header) - len(row)))
+    return "## Systems\n\n" + _table(header, rows)
+
+
+def _folds_section(report: dict[str, Any], results: Sequence[RunResult]) -> str:
+    """A column a fold; where folds are tasks of one emotion against the rest, UA and the emotion's F1 too."""
+    metric = report["primary_metric"]
+    folds = list(dict.fromkeys(r.fold for r in results))
+    scores: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+        METRIC_NAMES[metric]: lambda y_true, y_prob: compute_metrics(y_true, y_prob)[metric]
+    }
+    tasks = len({r.classes for r in results}) > 1 and all(len(r.classes) == 2 for r in results)
+    if tasks:
+        scores["UA"] = lambda y_true, y_prob: compute_metrics(y_true, y_prob)["ua"]
+        scores["F1 of the emotion"] = _emotion_f1
+    rows = []
+    for score, value in scores.items():
+        for name in report["systems"]:
+            runs = [[r for r in results if r.system == name and r.fold == fold] for fold in folds]
+            rows.append([name, score, *(_percent([value(r.y_true, r.y_prob) for r in cell]) for cell in runs)])
+        one_each = [next(r for r in results if r.fold == fold) for fold in folds]
+        rows.append([_MAJORITY, score, *(_percent([value(r.y_true, _majority(r))]) for r in one_each)])
+    n_seeds = len(report["seeds"])
+    note = f"Per cent, mean ± standard deviation over {n_seeds} seeds." if n_seeds > 1 else "Per cent."
+    return f"## Folds\n\n{note}\n\n" + _table(["system", f"metric{_selected(report)}", *folds], rows)
+
+
+def _comparisons_section(report: dict[str, Any]) -> str:
+    rows = []
+    for c in report["comparisons"]:
+        low, high = c["ci95"]
+        difference = f"{100 * c['difference']:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+        ps = [_p_value(c[key]) for key in ("p_value", "mcnemar_p", "wilcoxon_p")]
+        rows.append([f"{c['a']} − {c['b']}", difference, *ps])
+    metric = METRIC_NAMES[report["primary_metric"]]
+    header = ["systems", f"{metric} difference, points{_selected(report)}", "p bootstrap", "p McNemar", "p Wilcoxon"]
+    return "## Paired comparisons\n\n" + _table(header, rows)
+
+
+def _method_section(report: dict[str, Any], results: Sequence[RunResult]) -> str:
+    group = protocol(report["protocol"]).group
+    n_groups, n_runs = len({g for r in results for g in r.groups}), len({(r.fold, r.seed) for r in results})
+    notes = [
+        f"± is the standard deviation over runs ({n_runs}: folds times seeds); the mean is over runs too.",
+        f"[low, high] is the 95 % percentile interval of a bootstrap that draws {group}s with replacement "
+        f"({n_groups} of them), all predictions of a {group} together, the predictions of all runs pooled. It is about "
+        "the pooled score, which need not equal the mean over runs, and does not cover the choice of seeds; ± does.",
+        "Seconds: training, summed over runs; with its parts for a staged system, whose curves show the last stage.",
+        f"{_MAJORITY}: of the test part, for reference.",
+    ]
+    if report["comparisons"]:
+        notes.append(
+            f"p bootstrap: the same draws of {group}s for both systems. p McNemar: exact, over the utterances under "
+            "the first seed, taken as independent. p Wilcoxon: signed ranks over runs, from five pairs on. None is "
+            "corrected for the number of comparisons."
+        )
+    return "## How the numbers are made\n\n" + "\n".join(f"* {note}" for note in notes)

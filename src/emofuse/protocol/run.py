@@ -1,0 +1,268 @@
+"""One fold under one seed: fit the features, train every system, test it once, and leave a record on disk."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from emofuse.batching import IGNORE, Example
+from emofuse.checkpoint import Checkpoint
+from emofuse.corpora.utterance import Corpus, Utterance
+from emofuse.errors import ConfigError
+from emofuse.models import n_parameters, system
+from emofuse.models.mman import MODALITIES
+from emofuse.protocol.calibration import fit_temperature
+from emofuse.protocol.inputs import (
+    FeatureConfig,
+    FittedFeature,
+    RawInput,
+    feature_state,
+    fit_feature,
+    load_raw,
+    make_examples,
+)
+from emofuse.protocol.metrics import compute_metrics
+from emofuse.protocol.recipe import Recipe
+from emofuse.protocol.splits import Fold, group_of, protocol
+from emofuse.protocol.train import TrainedSystem, predict_probabilities, train_system
+
+SELECTIONS = ("dev", "test")
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto``: a GPU where there is one; else any name that torch knows.
+
+    Raises:
+        ConfigError: torch does not know the device, or it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A system's test predictions on one fold under one seed.
+
+    Attributes:
+        system, fold, seed: Which run.
+        classes: Class names in the order of the probabilities.
+        n_parameters: Of the network.
+        seconds: Training time; a staged system's includes its parts.
+        best_epoch: The epoch that the selection chose.
+        history: One entry an epoch: loss and selection metrics.
+        ids, groups: Utterances and the speakers or dialogues that are resampled for intervals.
+        y_true: (n,) class indices.
+        y_prob: (n, n_classes).
+    """
+
+    system: str
+    fold: str
+    seed: int
+    classes: tuple[str, ...]
+    n_parameters: int
+    seconds: float
+    best_epoch: int
+    history: list[dict[str, float]]
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    y_true: np.ndarray
+    y_prob: np.ndarray
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """All metrics on the test part."""
+        return compute_metrics(self.y_true, self.y_prob)
+
+    def save(self, folder: Path, fingerprint: str) -> None:
+        """Write ``run.json`` last, so that its presence means a complete run."""
+        folder.mkdir(parents=True, exist_ok=True)
+        columns: dict[str, Any] = {
+            "id": self.ids,
+            "group": self.groups,
+            "label": [self.classes[y] for y in self.y_true],
+        }
+        columns |= {name: self.y_prob[:, i].astype(np.float32) for i, name in enumerate(self.classes)}
+        partial = folder / "write.partial"
+        pq.write_table(pa.table(columns), partial)
+        partial.replace(folder / "predictions.parquet")
+        keep = ("system", "fold", "seed", "classes", "n_parameters", "seconds", "best_epoch", "history")
+        meta = {key: getattr(self, key) for key in keep}
+        partial.write_text(json.dumps({"fingerprint": fingerprint, **meta, "metrics": self.metrics}, indent=1))
+        partial.replace(folder / "run.json")
+
+    @classmethod
+    def load(cls, folder: Path, fingerprint: str) -> "RunResult | None":
+        """The run that `save` wrote under the same fingerprint, or None."""
+        file = folder / "run.json"
+        meta = json.loads(file.read_text()) if file.exists() else {}
+        if meta.pop("fingerprint", None) != fingerprint:
+            return None
+        meta.pop("metrics")
+        table = pq.read_table(folder / "predictions.parquet")
+        classes = tuple(meta.pop("classes"))
+        return cls(
+            **meta,
+            classes=classes,
+            ids=tuple(table["id"].to_pylist()),
+            groups=tuple(table["group"].to_pylist()),
+            y_true=np.array([classes.index(name) for name in table["label"].to_pylist()]),
+            y_prob=np.stack([table[name].to_numpy() for name in classes], axis=1).astype(np.float64),
+        )
+
+
+class Inputs:
+    """Raw inputs of a corpus, read once and shared by folds and seeds."""
+
+    def __init__(self, recipe: Recipe, corpus: Corpus, utterances: Sequence[Utterance]) -> None:
+        """`utterances` are those that some fold uses."""
+        self.recipe, self.corpus, self.utterances = recipe, corpus, utterances
+        self.by_id = {u.id: u for u in utterances}
+        self._raw: dict[tuple[str, FeatureConfig], RawInput] = {}
+
+    def raw(self, modality: str, config: FeatureConfig) -> RawInput:
+        """The raw input of a modality, computed at its first use."""
+        key = (modality, config)
+        if key not in self._raw:
+            self._raw[key] = load_raw(self.utterances, self.corpus, modality, config)
+        return self._raw[key]
+
+
+class FoldRun:
+    """A fold under a seed: features fitted on its training part, examples, trained systems."""
+
+    def __init__(
+        self, inputs: Inputs, fold: Fold, seed: int, selection: str = "dev", device: torch.device | None = None
+    ) -> None:
+        """With `selection` ``test``, dev joins train and the test part chooses the epoch, as some papers did."""
+        if selection not in SELECTIONS:
+            raise ConfigError(f"selection {selection!r}; known: {', '.join(SELECTIONS)}")
+        self.inputs, self.fold, self.seed, self.selection = inputs, fold, seed, selection
+        self.device = device or torch.device("cpu")
+        self.recipe = inputs.recipe
+        self.train_ids = fold.train if selection == "dev" else fold.train + fold.dev
+        self.select_ids = fold.dev if selection == "dev" else fold.test
+        self.trained: dict[str, TrainedSystem] = {}
+        self._fitted: dict[tuple[str, FeatureConfig], FittedFeature] = {}
+
+    def fitted(self, modality: str, config: FeatureConfig) -> FittedFeature:
+        """A modality's transform, fitted on the training part at its first use."""
+        key = (modality, config)
+        if key not in self._fitted:
+            raw = self.inputs.raw(modality, config)
+            by_id = self.inputs.by_id
+            chosen = {i: self.fold.classes.class_index(by_id[i].label, by_id[i].original_label) for i in raw.arrays}
+            self._fitted[key] = fit_feature(
+                config,
+                {i: raw.arrays[i] for i in self.train_ids},
+                {i: raw.arrays[i] for i in self.select_ids},
+                {i: IGNORE if y is None else y for i, y in chosen.items()},
+                vectors=raw.vectors,
+                n_classes=len(self.fold.classes.classes),
+                metric=protocol(self.recipe.protocol).metric,
+                seed=self.seed,
+                device=self.device,
+            )
+        return self._fitted[key]
+
+    def features(self, name: str) -> dict[str, FittedFeature]:
+        """Fitted features of a system, in the papers' order of modalities."""
+        configs = self.recipe.feature_configs(name)
+        return {m: self.fitted(m, configs[m]) for m in MODALITIES if m in configs}
+
+    def examples(self, name: str, ids: Sequence[str]) -> list[Example]:
+        """Examples of a system for one part of the fold."""
+        arrays = {}
+        for modality, fitted in self.features(name).items():
+            raw = self.inputs.raw(modality, fitted.config)
+            arrays[modality] = dict(zip(ids, fitted.transform([raw.arrays[i] for i in ids]), strict=True))
+        return make_examples(ids, self.inputs.by_id, arrays, self.fold.classes, system(name).level)
+
+    def train(
+        self,
+        name: str,
+        state_dir: Path | None = None,
+        on_epoch: Callable[[str, dict[str, float]], None] | None = None,
+    ) -> TrainedSystem:
+        """Train a system on this fold."""
+        features = self.features(name)
+        dims = {m: f.dim for m, f in features.items()}
+        return train_system(
+            name,
+            self.recipe.sizes(name, len(self.fold.classes.classes), dims),
+            self.recipe.training_config,
+            self.examples(name, self.train_ids),
+            self.examples(name, self.select_ids),
+            metric=protocol(self.recipe.protocol).metric,
+            seed=self.seed,
+            device=self.device,
+            sample_rate=features["speech"].config.steps_per_s if "speech" in features else 0,
+            state_dir=state_dir,
+            trained=self.trained,
+            on_epoch=on_epoch,
+        )
+
+    def test(self, name: str, done: TrainedSystem) -> RunResult:
+        """Read the test part, once, with the trained system."""
+        level = system(name).level
+        examples = self.examples(name, self.fold.test)
+        probabilities = predict_probabilities(done.model, examples, level, self.device)
+        labels = {i: int(y) for e in examples for i, y in zip(e.ids, e.labels, strict=True) if y != IGNORE}
+        group = protocol(self.recipe.protocol).group
+        return RunResult(
+            name,
+            self.fold.name,
+            self.seed,
+            self.fold.classes.classes,
+            n_parameters(done.model),
+            done.seconds,
+            done.result.best_epoch,
+            done.result.history,
+            tuple(labels),
+            tuple(group_of(self.inputs.by_id[i], group) for i in labels),
+            np.array(list(labels.values())),
+            np.stack([probabilities[i] for i in labels]).astype(np.float64),
+        )
+
+    def checkpoint(self, name: str, done: TrainedSystem, result: RunResult) -> Checkpoint:
+        """The trained system as a checkpoint, calibrated on dev."""
+        features = self.features(name)
+        states = {m: feature_state(f) for m, f in features.items()}
+        dims = {m: f.dim for m, f in features.items()}
+        return Checkpoint(
+            name,
+            self.recipe.sizes(name, len(self.fold.classes.classes), dims),
+            done.model,
+            self.fold.classes.classes,
+            {m: meta for m, (meta, _) in states.items()},
+            {m: arrays for m, (_, arrays) in states.items()},
+            self.temperature(name, done),
+            {
+                "recipe": self.recipe.model_dump(mode="json"),
+                "training": asdict(self.recipe.training_config(name)),
+                "fold": self.fold.name,
+                "seed": self.seed,
+                "selection": self.selection,
+                "best_epoch": result.best_epoch,
+                "test": result.metrics,
+            },
+        )
+
+    def temperature(self, name: str, done: TrainedSystem) -> float:
+        """What the logits are divided by so that dev's likelihood is highest (Guo et al. 2017)."""
+        examples = self.examples(name, self.select_ids)
+        found = predict_probabilities(done.model, examples, system(name).level, self.device)
+        labels = {i: int(y) for e in examples for i, y in zip(e.ids, e.labels, strict=True) if y != IGNORE}
+        logits = np.log(np.maximum(np.stack([found[i] for i in labels]), 1e-12))
+        return fit_temperature(logits, np.array(list(labels.values())))

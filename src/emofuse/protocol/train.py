@@ -1,0 +1,337 @@
+"""The one training loop. It trains utterance- and conversation-level systems alike, and resumes after a kill."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from emofuse.batching import IGNORE, Example, evaluation_batches, stable_seed, training_batches
+from emofuse.errors import ConfigError, DataError
+from emofuse.models import build, system
+from emofuse.models.cma import CMAConfig
+from emofuse.models.mman import MMANConfig, StagedFusion
+from emofuse.models.text_cnn import TextCNNConfig
+from emofuse.protocol.metrics import compute_metrics
+
+SAVE_EVERY_S = 2.0
+"""Training state is written after an epoch, but not more often than this."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of `fit`. Adam and its 1e-3 are the papers'; what they leave open is chosen on dev.
+
+    Attributes:
+        learning_rate: Of Adam.
+        weight_decay: Of Adam, decoupled.
+        batch_size: Utterances or conversations a step.
+        max_epochs: Upper bound.
+        patience: Epochs without a better selection score before stopping; 0: never stop early.
+        class_weights: Weight the loss by inverse class frequency in train (helps UA).
+        label_smoothing: Of the cross-entropy.
+        clip_norm: Gradient norm is clipped to this; 0: never.
+        crop_s: Train on random parts of this many seconds of speech; 0: on whole clips.
+        average_epochs: Score of an epoch is the mean over this many last epochs: steadier on small dev sets.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    batch_size: int = 32
+    max_epochs: int = 60
+    patience: int = 10
+    class_weights: bool = False
+    label_smoothing: float = 0.0
+    clip_norm: float = 5.0
+    crop_s: float = 0.0
+    average_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name in ("learning_rate", "batch_size", "max_epochs", "average_epochs"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}, need more than 0")
+        for name in ("weight_decay", "patience", "clip_norm", "crop_s", "label_smoothing"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}, need 0 or more")
+
+
+@dataclass
+class FitResult:
+    """What training leaves behind: the model holds the weights of `best_epoch`."""
+
+    best_epoch: int
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One entry an epoch: epoch, loss, and the metrics on the selection data."""
+
+
+def predict_probabilities(
+    model: nn.Module,
+    examples: Sequence[Example],
+    level: str,
+    device: torch.device,
+    batch_size: int = 32,
+    temperature: float = 1.0,
+) -> dict[str, np.ndarray]:
+    """Class probabilities (n_classes,) of every utterance of `examples`, by id."""
+    model.eval()
+    result: dict[str, np.ndarray] = {}
+    with torch.inference_mode():
+        for batch in evaluation_batches(examples, level, batch_size):
+            logits = model(**batch.to(device).inputs).float()
+            probabilities = (logits / temperature).softmax(-1).cpu().numpy()
+            for ids, rows in zip(batch.ids, probabilities, strict=True):
+                result.update(zip(ids, np.atleast_2d(rows), strict=False))
+    return result
+
+
+def score(model: nn.Module, examples: Sequence[Example], level: str, device: torch.device) -> dict[str, float]:
+    """Metrics over the labelled utterances of `examples`."""
+    probabilities = predict_probabilities(model, examples, level, device)
+    labels = {i: int(y) for e in examples for i, y in zip(e.ids, e.labels, strict=True) if y != IGNORE}
+    return compute_metrics(np.array(list(labels.values())), np.stack([probabilities[i] for i in labels]))
+
+
+def class_weights(examples: Sequence[Example], n_classes: int) -> Tensor:
+    """Inverse class frequency in train, scaled so that a balanced set has weight 1 everywhere."""
+    labels = np.concatenate([e.labels for e in examples])
+    counts = np.bincount(labels[labels != IGNORE], minlength=n_classes)
+    return torch.tensor(counts.sum() / (n_classes * np.maximum(counts, 1)), dtype=torch.float32)
+
+
+def train_epoch(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    examples: Sequence[Example],
+    level: str,
+    config: TrainingConfig,
+    weight: Tensor | None,
+    seed: int,
+    sample_rate: int,
+) -> float:
+    """One pass over the training examples; returns the mean loss a labelled utterance."""
+    device = next(model.parameters()).device
+    crop_steps = round(config.crop_s * sample_rate) or None
+    model.train()
+    total, n_labels = 0.0, 0
+    for batch in training_batches(examples, level, config.batch_size, seed, crop_steps):
+        batch = batch.to(device)
+        labels = batch.labels.flatten()
+        n_valid = int((labels != IGNORE).sum())
+        if n_valid == 0:
+            continue
+        logits = model(**batch.inputs).flatten(0, -2)
+        loss = F.cross_entropy(logits, labels, weight, ignore_index=IGNORE, label_smoothing=config.label_smoothing)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if config.clip_norm:
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimiser.step()
+        total, n_labels = total + loss.item() * n_valid, n_labels + n_valid
+    return total / max(n_labels, 1)
+
+
+def fit(
+    model: nn.Module,
+    train: Sequence[Example],
+    select: Sequence[Example],
+    *,
+    level: str,
+    n_classes: int,
+    config: TrainingConfig,
+    metric: str,
+    seed: int,
+    sample_rate: int = 16_000,
+    state: Path | None = None,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> FitResult:
+    """Train, keep the epoch that scores best on `select`, stop when it no longer improves.
+
+    Every epoch draws from a seed made of `seed` and its number, so that a run that was killed and
+    resumed from `state` ends with the weights of an uninterrupted one.
+
+    Args:
+        model: Trained in place, on the device it is on; frozen parameters are left alone.
+        train: Training examples.
+        select: Examples that choose the epoch: dev, or test where the result says so.
+        level: ``utterance`` or ``conversation``.
+        n_classes: Size of the model's last dimension.
+        config: Settings.
+        metric: Key of `compute_metrics` that selects.
+        seed: Of order, crops and dropout.
+        sample_rate: Steps a second of the speech input, for `crop_s`.
+        state: File stem for the resumable state; None: not resumable. Removed by the caller.
+        on_epoch: Called with each history entry.
+    """
+    if not train or not select:
+        raise DataError(f"{len(train)} training and {len(select)} selection examples, need at least one of each")
+    device = next(model.parameters()).device
+    trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    optimiser = torch.optim.AdamW(trainable.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    weight = class_weights(train, n_classes).to(device) if config.class_weights else None
+    best: dict[str, Tensor] = {}
+    result = FitResult(0)
+    best_score = -1.0
+    if state is not None and state.with_suffix(".json").exists():
+        best, best_score, result = _load_state(state, model, trainable, optimiser)
+        for entry in result.history:
+            if on_epoch is not None:
+                on_epoch(entry)
+    saved_at = time.monotonic()
+    for epoch in range(len(result.history) + 1, config.max_epochs + 1):
+        if config.patience and epoch - result.best_epoch > config.patience and result.best_epoch:
+            break
+        torch.manual_seed(stable_seed(seed, "dropout", epoch))
+        loss = train_epoch(
+            model, optimiser, train, level, config, weight, stable_seed(seed, "order", epoch), sample_rate
+        )
+        entry = {"epoch": epoch, "loss": loss, **score(model, select, level, device)}
+        result.history.append(entry)
+        recent = [e[metric] for e in result.history[-config.average_epochs :]]
+        if sum(recent) / len(recent) > best_score:
+            best_score, result.best_epoch = sum(recent) / len(recent), epoch
+            best = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        if on_epoch is not None:
+            on_epoch(entry)
+        if state is not None and time.monotonic() - saved_at > SAVE_EVERY_S:
+            _save_state(state, model, trainable, optimiser, best, best_score, result)
+            saved_at = time.monotonic()
+    model.load_state_dict(best)
+    return result
+
+
+def _save_state(
+    state: Path,
+    model: nn.Module,
+    trainable: dict[str, nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+    best_score: float,
+    result: FitResult,
+) -> None:
+    """Weights, best weights and Adam's moments as safetensors, the rest as JSON; renamed into place in pairs."""
+    tensors = {f"now/{k}": v for k, v in model.state_dict().items()} | {f"best/{k}": v for k, v in best.items()}
+    for name, parameter in trainable.items():
+        tensors |= {f"adam/{key}/{name}": torch.as_tensor(v) for key, v in optimiser.state[parameter].items()}
+    state.parent.mkdir(parents=True, exist_ok=True)
+    # The JSON names the tensor file, so that a kill between the two renames leaves a matching pair.
+    tensor_file = state.with_name(f"{state.name}-{len(result.history)}.safetensors")
+    partial = tensor_file.with_suffix(".partial")
+    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, partial)
+    partial.replace(tensor_file)
+    meta = {"tensors": tensor_file.name, "score": best_score, "best": result.best_epoch, "history": result.history}
+    partial.write_text(json.dumps(meta))
+    partial.replace(state.with_suffix(".json"))
+    for old in state.parent.glob(f"{state.name}-[0-9]*.safetensors"):
+        if old != tensor_file:
+            old.unlink()
+
+
+def _load_state(
+    state: Path, model: nn.Module, trainable: dict[str, nn.Parameter], optimiser: torch.optim.Optimizer
+) -> tuple[dict[str, Tensor], float, FitResult]:
+    """Inverse of `_save_state`; the model and the optimiser are set in place."""
+    device = next(model.parameters()).device
+    meta = json.loads(state.with_suffix(".json").read_text())
+    tensors = load_file(state.with_name(meta["tensors"]), device=str(device))
+    groups: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "adam": {}}
+    for key, tensor in tensors.items():
+        group, _, name = key.partition("/")
+        groups[group][name] = tensor
+    model.load_state_dict(groups["now"])
+    for name, parameter in trainable.items():
+        optimiser.state[parameter] = {
+            key: groups["adam"][f"{key}/{name}"].cpu() if key == "step" else groups["adam"][f"{key}/{name}"]
+            for key in ("step", "exp_avg", "exp_avg_sq")
+        }
+    return groups["best"], meta["score"], FitResult(meta["best"], meta["history"])
+
+
+@dataclass(frozen=True)
+class TrainedSystem:
+    """A trained network and how it came about."""
+
+    model: nn.Module
+    result: FitResult
+    seconds: float
+
+
+def train_system(
+    name: str,
+    model_config: CMAConfig | MMANConfig | TextCNNConfig,
+    training: Callable[[str], TrainingConfig],
+    train: Sequence[Example],
+    select: Sequence[Example],
+    *,
+    metric: str,
+    seed: int,
+    device: torch.device,
+    sample_rate: int = 16_000,
+    state_dir: Path | None = None,
+    trained: dict[str, TrainedSystem] | None = None,
+    on_epoch: Callable[[str, dict[str, float]], None] | None = None,
+) -> TrainedSystem:
+    """Train a system by name; a staged one (cLSTM-LF, MMAN) part by part, then its fusion (Pan et al., Sec. 2.2).
+
+    Args:
+        name: As in `MODELS`.
+        model_config: As `make_config` gives it.
+        training: System name to its settings; the parts of a staged system have their own.
+        train: Training examples; may carry more modalities than the system uses.
+        select: Examples that choose the epoch.
+        metric: That chooses.
+        seed: Of weights, order and dropout; a part trained alone or within MMAN gets the same weights.
+        device: Where to train.
+        sample_rate: Steps a second of the speech input.
+        state_dir: Folder for resumable state.
+        trained: Systems trained before on the same fold and seed: looked up and added to.
+        on_epoch: Called with the name of the system in training and its history entry.
+    """
+    trained = {} if trained is None else trained
+    if name in trained:
+        return trained[name]
+    start = time.perf_counter()
+    torch.manual_seed(stable_seed(seed, name))
+    model = build(name, model_config).to(device)
+    seconds = 0.0
+    if isinstance(model, StagedFusion):
+        for part_name, part in model.parts.items():
+            done = train_system(
+                part_name,
+                model_config,
+                training,
+                train,
+                select,
+                metric=metric,
+                seed=seed,
+                device=device,
+                sample_rate=sample_rate,
+                state_dir=state_dir,
+                trained=trained,
+                on_epoch=on_epoch,
+            )
+            part.load_state_dict(done.model.state_dict())
+            seconds += done.seconds
+        model.freeze_parts()
+        start = time.perf_counter()
+    result = fit(
+        model,
+        train,
+        select,
+        level=system(name).level,
+        n_classes=model_config.n_classes,
+        config=training(name),
+        metric=metric,
+        seed=seed,
+        sample_rate=sample_rate,
+        state=None if state_dir is None else state_dir / name,
+        on_epoch=None if on_epoch is None else lambda entry: on_epoch(name, entry),
+    )
+    trained[name] = TrainedSystem(model, result, seconds + time.perf_counter() - start)
+    return trained[name]

@@ -1,0 +1,19 @@
+"""Shared test settings: one CPU thread, and the real corpora when EMOFUSE_DATA names their folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# Two OpenMP threads stall LSTM training whenever another process uses a core; one is faster here.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def corpora_dir() -> Path:
+    """Folder of the real corpora; tests that ask for it are skipped, visibly, where it is not set."""
+    value = os.environ.get("EMOFUSE_DATA")
+    if not value:
+        pytest.skip("EMOFUSE_DATA is not set: no real corpora here")
+    return Path(value)

@@ -1,0 +1,217 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from emofuse.errors import ConfigError
+from emofuse.protocol.recipe import Recipe, load_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+TEXT = """# Words of IEMOCAP, and a conversation system.
+name = "small"
+paper = "Krishna & Patil 2020"
+command = "emofuse benchmark small.toml"
+expected = "UA 0.5"
+corpus = "iemocap-table"
+protocol = "iemocap4-loso"
+systems = ["cma-text", "clstm-mma"]
+
+[features]
+speech = { kind = "stored", n_components = 5 }
+text = { kind = "words", max_words = 20 }
+
+[model]
+n_classes = 4
+
+[training]
+batch_size = 8
+
+[overrides.cma-text.model]
+d_model = 20
+filters = [4, 5, 6]
+[overrides.cma-text.training]
+learning_rate = 0.01
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_there_are_recipes():
+    assert RECIPES
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)
+def test_every_recipe_of_the_repository_loads(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 30
+    assert lines[0].startswith("# ")
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    assert f"recipes/{path.name}" in recipe.command
+
+
+def test_settings_reach_their_system(recipe_file):
+    recipe = load_recipe(recipe_file)
+    assert recipe.training_config("cma-text").learning_rate == 0.01
+    assert recipe.training_config("cma-text").batch_size == 8
+    assert recipe.training_config("clstm-mma").learning_rate == 1e-3
+    sizes = recipe.sizes("cma-text", 4, {"text": 50})
+    assert (sizes.word_dim, sizes.d_model, sizes.filters, sizes.modalities) == (50, 20, (4, 5, 6), ("text",))
+    sizes = recipe.sizes("clstm-mma", 4, {"speech": 5, "text": 50})
+    assert sizes.feature_dims == {"speech": 5, "text": 50}
+    assert set(recipe.feature_configs("cma-text")) == {"text"}
+    assert recipe.feature_configs("cma-text")["text"].max_words == 20
+    assert set(recipe.feature_configs("clstm-mma")) == {"speech", "text"}
+
+
+def test_a_spectrogram_system_takes_the_spectrogram_of_the_same_speech(recipe_file):
+    recipe = load_recipe(
+        recipe_file, ["features.speech={kind='waveform', max_s=3.0}", "systems=['cma-spectrogram', 'cma']"]
+    )
+    assert recipe.feature_configs("cma")["speech"].kind == "waveform"
+    spectrogram = recipe.feature_configs("cma-spectrogram")["speech"]
+    assert (spectrogram.kind, spectrogram.max_s) == ("spectrogram", 3.0)
+
+
+REFUSED = {
+    "unknown key": ("corpus =", "corpsu = 'x'\ncorpus =", "corpsu"),
+    "unknown feature key": ("max_words", "max_word", "features.text.max_word"),
+    "unknown override key": (
+        "[overrides.cma-text.training]",
+        "[overrides.cma-text.trainign]",
+        "overrides.cma-text.trainign",
+    ),
+    "missing key": ('corpus = "iemocap-table"\n', "", "corpus"),
+    "wrong type": ('name = "small"', "name = 3", "name"),
+    "no systems": ('["cma-text", "clstm-mma"]', "[]", "systems"),
+    "unknown corpus": ("iemocap-table", "iemocop", "unknown corpus 'iemocop'; known: iemocap,"),
+    "unknown protocol": ("iemocap4-loso", "loso", "unknown protocol 'loso'; known: iemocap4-loso"),
+    "unknown system": ('"clstm-mma"', '"clstm"', "unknown system 'clstm'; known: cma"),
+    "unknown system in overrides": (
+        "overrides.cma-text.training",
+        "overrides.cma-txt.training",
+        "unknown system 'cma-txt'",
+    ),
+    "unknown feature kind": ('kind = "words"', 'kind = "bert"', "features.text.kind"),
+    "bad feature value": ("max_words = 20", "max_words = 0", "features.text.max_words"),
+    "missing feature": ('"clstm-mma"', '"clstm-visual"', "clstm-visual needs features for visual"),
+    "missing feature of cma": (
+        '"clstm-mma"]\n\n[features]\nspeech = { kind = "stored", n_components = 5 }',
+        '"cma"]\n\n[features]',
+        "speech",
+    ),
+    "unknown model setting": ("d_model", "d_modle", "unknown model setting 'd_modle' for cma-text; known: n_classes"),
+    "wrong model size": ("d_model = 20", "d_model = 25", "d_model 25 is not a multiple of n_heads 10"),
+    "wrong model type": ("d_model = 20", "d_model = 'wide'", "d_model"),
+    "wrong model choice": ("d_model = 20", "scale = 'cubic'", "scale"),
+    "no heads": ("d_model = 20", "n_heads = 0", "n_heads"),
+    "unknown training setting": (
+        "learning_rate",
+        "learning_rat",
+        "unknown training setting 'learning_rat'; known: learning_rate",
+    ),
+    "bad training value": ("batch_size = 8", "batch_size = 0", "training.batch_size is 0, need more than 0"),
+    "wrong training type": ("batch_size = 8", "batch_size = 'all'", "training.batch_size"),
+    "fractional batch": ("batch_size = 8", "batch_size = 2.5", "training.batch_size"),
+    "bad TOML": ("[features]", "[features", "cannot be read as TOML"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_wrong_recipe_is_refused_in_one_line_that_names_file_and_key(recipe_file, case):
+    old, new, message = REFUSED[case]
+    assert old in TEXT
+    recipe_file.write_text(TEXT.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        load_recipe(recipe_file)
+    assert str(caught.value).startswith(f"{recipe_file}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_binary_rubbish(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: no such recipe"):
+        load_recipe(tmp_path / "nowhere.toml")
+    path = tmp_path / "rubbish.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    for wrong in (path, tmp_path):
+        with pytest.raises(ConfigError, match="cannot be read as TOML") as caught:
+            load_recipe(wrong)
+        assert str(caught.value).startswith(f"{wrong}: ")
+
+
+def test_assignments(recipe_file):
+    recipe = load_recipe(
+        recipe_file,
+        [
+            "training.learning_rate=0.0005",
+            "training.class_weights = true",
+            "name=other one",
+            "systems=['cma-text']",
+            "overrides.cma-text.training.max_epochs=3",
+            "overrides.clstm-mma.model.attention=cosine",
+            "features.text.word_vectors=/some/where/glove.txt",
+        ],
+    )
+    assert recipe.training_config("clstm-mma").learning_rate == 0.0005
+    assert recipe.training_config("cma-text").learning_rate == 0.01
+    assert recipe.training_config("cma-text").max_epochs == 3
+    assert recipe.training_config("cma-text").class_weights is True
+    assert (recipe.name, recipe.systems) == ("other one", ("cma-text",))
+    assert recipe.sizes("clstm-mma", 2, {"speech": 3}).attention == "cosine"
+    assert recipe.features["text"].word_vectors == "/some/where/glove.txt"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("training.batch_size", "--set training.batch_size: need KEY=VALUE"),
+        ("=3", "--set =3: need KEY=VALUE"),
+        ("name.first=3", "name is a value, not a table"),
+        ("training.batch=3", "unknown training setting 'batch'"),
+        ("training.batch_size=many", "training.batch_size"),
+        ("colour=red", "unknown key 'colour'"),
+        ("features.text.kind=bert", "features.text.kind"),
+    ],
+)
+def test_a_wrong_assignment_is_refused_in_one_line(recipe_file, assignment, message):
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        load_recipe(recipe_file, [assignment])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "training.learning_rate=0.002",
+        "model.n_blocks=1",
+        "features.text.max_words=21",
+        "overrides.cma-text.model.d_model=30",
+        "protocol=iemocap4-s5",
+        "corpus=iemocap",
+        "labels=iemocap4",
+    ],
+)
+def test_the_fingerprint_changes_with_a_setting(recipe_file, assignment):
+    if assignment.startswith("model."):
+        recipe_file.write_text(TEXT.replace('["cma-text", "clstm-mma"]', '["cma-text"]'))
+    assert load_recipe(recipe_file, [assignment]).fingerprint() != load_recipe(recipe_file).fingerprint()
+
+
+def test_the_fingerprint_does_not_change_with_prose(recipe_file):
+    recipe = load_recipe(recipe_file)
+    prose = ["name=x", "paper=y", "command=z", "expected=w", "published.cma-text=0.6", "systems=['cma-text']"]
+    assert load_recipe(recipe_file, prose).fingerprint() == recipe.fingerprint()
+    assert recipe.fingerprint("dev") != recipe.fingerprint("test")
+    assert re.fullmatch("[0-9a-f]{16}", recipe.fingerprint())
+
+
+def test_what_a_recipe_stores_is_read_back(recipe_file):
+    recipe = load_recipe(recipe_file)
+    again = Recipe.model_validate(recipe.model_dump(mode="json"))
+    assert again == recipe
+    assert again.fingerprint() == recipe.fingerprint()

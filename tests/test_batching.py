@@ -1,0 +1,183 @@
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from emofuse.batching import IGNORE, Example, collate, crop, evaluation_batches, pad, stable_seed, training_batches
+from emofuse.errors import DataError
+from emofuse.models import MODELS, build, make_config
+
+SMALL_CMA = {"filters": (2, 2, 2), "word_dim": 3, "n_bins": 4, "d_model": 4, "n_heads": 2}
+SMALL = {
+    "CMAConfig": SMALL_CMA,
+    "MMANConfig": {"feature_dims": {"speech": 2, "visual": 3, "text": 4}, "d_model": 4, "n_hidden": 4, "n_dense": 3},
+    "TextCNNConfig": {"word_dim": 3, "filters": 2, "n_features": 3},
+}
+
+
+def words(name: str, n_steps: int, label: int = 0) -> Example:
+    return Example((name,), np.array([label]), {"text": np.full((n_steps, 2), n_steps, np.float32)})
+
+
+def clips(n: int = 37) -> list[Example]:
+    return [
+        Example((f"u{i}",), np.array([i % 3]), {"speech": np.arange(20 + i % 7, dtype=np.float32)}) for i in range(n)
+    ]
+
+
+def conversation(name: str, n: int, dims: dict[str, int]) -> Example:
+    ids = tuple(f"{name}-{i}" for i in range(n))
+    return Example(ids, np.arange(n) % 4, {m: np.ones((n, dim), np.float32) for m, dim in dims.items()})
+
+
+def test_pad_by_hand():
+    padded, lengths = pad([np.array([1.0, 2.0]), np.array([3.0])], value=-1)
+    assert padded.tolist() == [[1, 2], [3, -1]]
+    assert lengths.tolist() == [2, 1]
+
+
+def test_pad_keeps_type_and_inner_shape():
+    padded, lengths = pad([np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)])
+    assert padded.shape == (2, 4, 3)
+    assert padded.dtype == torch.float32
+    assert lengths.tolist() == [2, 4]
+    assert padded[0, 2:].abs().max() == 0
+
+
+def test_an_empty_example_is_refused():
+    with pytest.raises(DataError, match="example 1 of a batch is empty, need at least one step"):
+        pad([np.ones(2), np.ones(0)])
+
+
+def test_collate_utterances():
+    batch = collate([words("a", 2, 1), words("b", 3, IGNORE)], "utterance")
+    assert set(batch.inputs) == {"text", "text_lengths"}
+    assert batch.inputs["text"].tolist() == [[[2, 2], [2, 2], [0, 0]], [[3, 3]] * 3]
+    assert batch.inputs["text_lengths"].tolist() == [2, 3]
+    assert batch.labels.tolist() == [1, IGNORE]
+    assert batch.labels.dtype == torch.int64
+    assert batch.ids == (("a",), ("b",))
+
+
+def test_collate_conversations():
+    batch = collate(
+        [conversation("a", 2, {"speech": 3, "text": 1}), conversation("b", 3, {"speech": 3, "text": 1})], "conversation"
+    )
+    assert set(batch.inputs) == {"lengths", "speech", "text"}
+    assert batch.inputs["speech"].shape == (2, 3, 3)
+    assert batch.inputs["lengths"].tolist() == [2, 3]
+    assert batch.labels.tolist() == [[0, 1, IGNORE], [0, 1, 2]]
+    assert batch.ids == (("a-0", "a-1"), ("b-0", "b-1", "b-2"))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_field_names_are_the_parameter_names_of_forward(name):
+    entry = MODELS[name]
+    torch.manual_seed(0)
+    config = make_config(name, **SMALL[entry.config.__name__])
+    model = build(name, config).eval()
+    if entry.level == "conversation":
+        examples = [conversation("a", 2, config.feature_dims), conversation("b", 3, config.feature_dims)]
+        expected = {"lengths"}
+    else:
+        arrays = {"speech": np.ones(2000, np.float32), "text": np.ones((5, 3), np.float32)}
+        if "spectrogram" in name:
+            arrays["speech"] = np.ones((60, 4), np.float32)
+        inputs = {m: arrays[m] for m in entry.modalities}
+        examples = [Example((i,), np.array([0]), inputs) for i in "ab"]
+        expected = {f"{m}{suffix}" for m in entry.modalities for suffix in ("", "_lengths")}
+    parameters = inspect.signature(model.forward).parameters
+    named = {p.name for p in parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD}
+    assert expected <= named
+    batch = collate(examples, entry.level)
+    if entry.level == "conversation":
+        assert named == {"lengths"}
+        assert "features" in parameters
+        assert set(batch.inputs) == {"lengths", *config.feature_dims}
+    else:
+        assert set(batch.inputs) == expected
+    assert model(**batch.inputs).shape == (*batch.labels.shape, 4)
+
+
+def test_to_moves_every_tensor():
+    batch = collate([words("a", 2)], "utterance").to(torch.device("meta"))
+    assert all(value.is_meta for value in (*batch.inputs.values(), batch.labels))
+    assert batch.ids == (("a",),)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 50])
+def test_an_epoch_holds_every_example_once(batch_size):
+    batches = list(training_batches(clips(), "utterance", batch_size, seed=3))
+    ids = [i for batch in batches for (i,) in batch.ids]
+    assert sorted(ids) == sorted(f"u{i}" for i in range(37))
+    assert len(batches) == -(-37 // batch_size)
+    assert all(len(batch.ids) <= batch_size for batch in batches)
+    for batch in batches:  # labels and inputs stay with their id
+        assert batch.labels.tolist() == [int(i[1:]) % 3 for (i,) in batch.ids]
+        assert batch.inputs["speech_lengths"].tolist() == [20 + int(i[1:]) % 7 for (i,) in batch.ids]
+
+
+def test_the_order_depends_on_the_seed_alone():
+    def order(seed: int) -> list:
+        return [b.ids for b in training_batches(clips(), "utterance", 4, seed)]
+
+    first = order(3)
+    np.random.default_rng().random()
+    torch.rand(5)
+    assert order(3) == first
+    assert order(4) != first
+
+
+def test_batches_carry_little_padding():
+    # 24 examples are within one pool of eight batches of 3: sorted, with neighbours in a batch
+    examples = [words(str(i), i + 1) for i in range(24)]
+    batches = list(training_batches(examples, "utterance", 3, seed=0))
+    for batch in batches:
+        lengths = batch.inputs["text_lengths"]
+        assert lengths.max() - lengths.min() == 2
+    assert [int(b.inputs["text_lengths"][0]) for b in batches] != sorted(
+        int(b.inputs["text_lengths"][0]) for b in batches
+    )
+
+
+def test_crop_takes_a_part_in_order():
+    example = Example(("a",), np.array([1]), {"speech": np.arange(10.0), "text": np.ones((3, 2))})
+    starts = set()
+    for seed in range(30):
+        part = crop(example, 4, np.random.default_rng(seed))
+        start = part.inputs["speech"][0]
+        assert part.inputs["speech"].tolist() == [start + i for i in range(4)]
+        assert part.inputs["text"] is example.inputs["text"]
+        assert part.ids == example.ids
+        starts.add(int(start))
+    assert {0, 6} <= starts <= set(range(7))
+    assert crop(example, 10, np.random.default_rng(0)) is example
+    assert crop(example, 11, np.random.default_rng(0)) is example
+
+
+def test_training_batches_crop_only_long_speech():
+    batches = list(training_batches(clips(), "utterance", 5, seed=0, crop_steps=23))
+    for batch in batches:
+        expected = [min(23, 20 + int(i[1:]) % 7) for (i,) in batch.ids]
+        assert batch.inputs["speech_lengths"].tolist() == expected
+    again = list(training_batches(clips(), "utterance", 5, seed=0, crop_steps=23))
+    assert all(torch.equal(a.inputs["speech"], b.inputs["speech"]) for a, b in zip(batches, again, strict=True))
+
+
+def test_evaluation_goes_through_every_example_longest_first():
+    examples = [words(str(n), n) for n in (2, 5, 1, 4, 3)]
+    batches = list(evaluation_batches(examples, "utterance", 2))
+    assert [[i for (i,) in b.ids] for b in batches] == [["5", "4"], ["3", "2"], ["1"]]
+    assert list(evaluation_batches([], "utterance", 2)) == []
+
+
+def test_n_steps_is_the_longest_input():
+    assert Example(("a",), np.array([0]), {"speech": np.ones(7), "text": np.ones((3, 2))}).n_steps == 7
+
+
+def test_stable_seed_is_the_same_in_every_process():
+    assert stable_seed(0, "order", 1) == 1332101017241992705
+    assert stable_seed(0, "order", 1) != stable_seed(0, "order", 2)
+    assert stable_seed("1") != stable_seed(1)
+    assert all(0 <= stable_seed(i) < 2**63 for i in range(100))
