@@ -96,6 +96,8 @@ class Part:
             if not text or feature.vectors is None:
                 return None
             words = feature.vectors.encode(text, feature.config.max_words)
+            if not words.any():  # not one word is known, as in another language: no evidence at all
+                return None
             fixed["text"] = feature.transform([words])[0]
         if "speech" not in self.features:
             return softmax(self.logits(fixed))

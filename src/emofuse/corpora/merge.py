@@ -12,11 +12,11 @@ def _prefixed(u: Utterance, corpus: str) -> Utterance:
     """The utterance with ids that are unique over corpora, and without the corpus' stored features."""
 
     def unique(name: str | None) -> str | None:
-        return None if name is None else f"{corpus}/{name}"
+        return None if name is None else f"{corpus}-{name}"
 
     return replace(
         u,
-        id=f"{corpus}/{u.id}",
+        id=f"{corpus}-{u.id}",
         dialogue=unique(u.dialogue),
         speaker=unique(u.speaker),
         session=unique(u.session),

@@ -147,35 +147,39 @@ def evaluate(
     if as_json:
         print(json.dumps(report))
         return
-    print(f"{report['system']} on {report['corpus']}: {report['n_utterances']} utterances")
-    for metric, entry in report["metrics"].items():
-        interval = f"  95 % interval {entry['ci95'][0]:.4f} to {entry['ci95'][1]:.4f}" if entry["ci95"] else ""
-        print(f"  {metric:12s} {entry['value']:.4f}{interval}")
-    for label, value in report["recalls"].items():
-        print(f"  recall of {label}: {'none in the data' if value is None else f'{value:.4f}'}")
+    for name, part in {report["corpus"]: report, **report.get("by_corpus", {})}.items():
+        print(f"{report['system']} on {name}: {part['n_utterances']} utterances")
+        for metric, entry in part["metrics"].items():
+            interval = f"  95 % interval {entry['ci95'][0]:.4f} to {entry['ci95'][1]:.4f}" if entry["ci95"] else ""
+            print(f"  {metric:12s} {entry['value']:.4f}{interval}")
+        for label, value in part["recalls"].items():
+            print(f"  recall of {label}: {'none in the data' if value is None else f'{value:.4f}'}")
 
 
 @app.command()
 def benchmark(
     recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files.", show_default=False)],
-    data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("runs"),
+    data: Annotated[Path, typer.Option(help="The recipe's corpus; for several recipes, the folder of the corpora.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; default: runs/RECIPE.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 0 to N-1.")] = 1,
-    selection: Annotated[
-        Selection, typer.Option(help="dev is honest; test only to compare with papers.")
-    ] = Selection.dev,
+    selection: Annotated[Selection, typer.Option(help="dev is honest; test only to compare.")] = Selection.dev,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; one runs a fold under a seed.")] = 1,
     assignments: Set = None,
     device: Device = "auto",
 ) -> None:
     """Run every system of one or more recipes over folds and seeds; run again after an interruption to go on."""
+    from emofuse.corpora.merge import part_folder
     from emofuse.protocol.benchmark import Plan
     from emofuse.protocol.recipe import load_recipe
 
-    loaded = [load_recipe(path, assignments or []) for path in recipes]
-    for recipe in loaded:
-        folder = out if len(loaded) == 1 else out / recipe.name
-        _benchmark(Plan(recipe, data, folder, tuple(range(seeds)), selection.value, device, jobs))
+    plans = []
+    for recipe in [load_recipe(path, assignments or []) for path in recipes]:
+        single = len(recipes) == 1
+        folder = out if out is not None and single else (out or Path("runs")) / recipe.name
+        source = data if single or "+" in recipe.corpus else part_folder(data, recipe.corpus)
+        plans.append(Plan(recipe, source, folder, tuple(range(seeds)), selection.value, device, jobs))
+    for plan in plans:
+        _benchmark(plan)
 
 
 def _benchmark(plan: Any) -> None:

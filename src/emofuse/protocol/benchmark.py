@@ -103,7 +103,8 @@ class Session:
         run = self.fold_run(0, self.plan.seeds[0])
         n_runs = len(self.plan.seeds) * len(self.folds(self.plan.seeds[0]))
         total = 0.0
-        for name in self.plan.recipe.systems:
+        names = list(self.plan.recipe.systems)
+        for name in names:  # grows by the parts of staged systems, which are trained once
             config = self.plan.recipe.training_config(name)
             examples = run.examples(name, run.train_ids)
             features = run.features(name)
@@ -111,7 +112,8 @@ class Session:
             model = build(name, sizes).to(self.device)
             if isinstance(model, StagedFusion):
                 model.freeze_parts()
-            optimiser = torch.optim.AdamW(model.parameters())
+                names += [part for part in model.parts if part not in names]
+            optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
             probe = examples[: config.batch_size]  # in the corpus' order: padded as a shuffled batch at its worst
             rate = features["speech"].config.steps_per_s if "speech" in features else 0
             level = system(name).level

@@ -40,7 +40,7 @@ def _test_part(checkpoint: Checkpoint, corpus: Corpus) -> tuple[list[Utterance],
 
 
 def evaluate(checkpoint: Checkpoint, corpus: Corpus, device: torch.device) -> dict[str, Any]:
-    """Metrics with intervals, recalls and confusion.
+    """Metrics with intervals, recalls and confusion; of several corpora also one by one, as ``by_corpus``.
 
     On the corpus it was trained on, the test part of its fold is scored; on any other corpus, every
     utterance whose label has a class.
@@ -63,13 +63,16 @@ def evaluate(checkpoint: Checkpoint, corpus: Corpus, device: torch.device) -> di
     model = checkpoint.model.to(device)
     found = predict_probabilities(model, examples, level, device, temperature=checkpoint.temperature)
     labels = {i: int(y) for e in examples for i, y in zip(e.ids, e.labels, strict=True) if y != IGNORE}
-    y_true, y_prob = np.array(list(labels.values())), np.stack([found[i] for i in labels])
-    return _summary(y_true, y_prob, [group_of(by_id[i], group) for i in labels], classes.classes) | {
-        "system": checkpoint.system,
-        "corpus": corpus.name,
-        "n_utterances": len(labels),
-        "group": group,
-    }
+
+    def summary(ids: Sequence[str]) -> dict[str, Any]:
+        y_true, y_prob = np.array([labels[i] for i in ids]), np.stack([found[i] for i in ids])
+        return _summary(y_true, y_prob, [group_of(by_id[i], group) for i in ids], classes.classes)
+
+    report = summary(list(labels)) | {"system": checkpoint.system, "corpus": corpus.name, "group": group}
+    members = sorted({by_id[i].corpus for i in labels})
+    if len(members) > 1:
+        report["by_corpus"] = {name: summary([i for i in labels if by_id[i].corpus == name]) for name in members}
+    return report
 
 
 def _summary(y_true: np.ndarray, y_prob: np.ndarray, groups: Sequence[str], classes: tuple[str, ...]) -> dict[str, Any]:
@@ -81,6 +84,7 @@ def _summary(y_true: np.ndarray, y_prob: np.ndarray, groups: Sequence[str], clas
     }
     y_pred = y_prob.argmax(1)
     return {
+        "n_utterances": len(y_true),
         "metrics": metrics,
         "recalls": dict(zip(classes, recalls(y_true, y_pred, len(classes)), strict=True)),
         "confusion": confusion(y_true, y_pred, len(classes)).tolist(),

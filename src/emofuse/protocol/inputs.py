@@ -233,7 +233,8 @@ def feature_state(fitted: FittedFeature) -> tuple[dict[str, Any], dict[str, np.n
     if fitted.projection is not None:
         arrays |= {f"projection.{k}": v.astype(np.float32) for k, v in fitted.projection.to_arrays().items()}
     if fitted.vectors is not None:
-        meta |= {"words": list(fitted.vectors.index), "table": fitted.vectors.name}
+        # One string, not a list: an indented config.json would give every word a line.
+        meta |= {"words": "\n".join(fitted.vectors.index), "table": fitted.vectors.name}
         arrays["vectors"] = fitted.vectors.vectors.astype(np.float16)
     if fitted.text_cnn is not None:
         meta["text_cnn"] = asdict(fitted.text_cnn.config)
@@ -251,7 +252,7 @@ def feature_from_state(meta: dict[str, Any], arrays: Mapping[str, np.ndarray]) -
     if arrays_of_projection := under("projection."):
         projection = Projection.from_arrays(arrays_of_projection)
     if "words" in meta:
-        index = {word: i for i, word in enumerate(meta["words"])}
+        index = {word: i for i, word in enumerate(meta["words"].split("\n"))}
         vectors = WordVectors(index, arrays["vectors"].astype(np.float32), meta["table"])
     if "text_cnn" in meta:
         text_cnn = TextCNN(make_config("text-cnn", **meta["text_cnn"]))

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from emofuse.protocol.inputs import (
 from emofuse.protocol.metrics import compute_metrics
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.splits import Fold, group_of, protocol
-from emofuse.protocol.train import TrainedSystem, predict_probabilities, train_system
+from emofuse.protocol.train import TrainedSystem, TrainingConfig, predict_probabilities, train_system
 
 SELECTIONS = ("dev", "test")
 
@@ -80,14 +81,15 @@ class RunResult:
     y_true: np.ndarray
     y_prob: np.ndarray
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, float]:
         """All metrics on the test part."""
         return compute_metrics(self.y_true, self.y_prob)
 
     def save(self, folder: Path, fingerprint: str) -> None:
-        """Write ``run.json`` last, so that its presence means a complete run."""
+        """Write ``run.json`` last, so that its presence means a complete run; a former one goes first."""
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").unlink(missing_ok=True)
         columns: dict[str, Any] = {
             "id": self.ids,
             "group": self.groups,
@@ -153,7 +155,9 @@ class FoldRun:
         self.recipe = inputs.recipe
         self.train_ids = fold.train if selection == "dev" else fold.train + fold.dev
         self.select_ids = fold.dev if selection == "dev" else fold.test
+        self.metric = protocol(self.recipe.protocol).metric
         self.trained: dict[str, TrainedSystem] = {}
+        self.refitted: dict[str, TrainedSystem] = {}
         self._fitted: dict[tuple[str, FeatureConfig], FittedFeature] = {}
 
     def fitted(self, modality: str, config: FeatureConfig) -> FittedFeature:
@@ -170,7 +174,7 @@ class FoldRun:
                 {i: IGNORE if y is None else y for i, y in chosen.items()},
                 vectors=raw.vectors,
                 n_classes=len(self.fold.classes.classes),
-                metric=protocol(self.recipe.protocol).metric,
+                metric=self.metric,
                 seed=self.seed,
                 device=self.device,
             )
@@ -195,23 +199,33 @@ class FoldRun:
         state_dir: Path | None = None,
         on_epoch: Callable[[str, dict[str, float]], None] | None = None,
     ) -> TrainedSystem:
-        """Train a system on this fold."""
+        """Train a system on this fold; with `TrainingConfig.refit` once more, on train and dev together."""
         features = self.features(name)
-        dims = {m: f.dim for m, f in features.items()}
-        return train_system(
-            name,
-            self.recipe.sizes(name, len(self.fold.classes.classes), dims),
-            self.recipe.training_config,
-            self.examples(name, self.train_ids),
-            self.examples(name, self.select_ids),
-            metric=protocol(self.recipe.protocol).metric,
-            seed=self.seed,
-            device=self.device,
-            sample_rate=features["speech"].config.steps_per_s if "speech" in features else 0,
-            state_dir=state_dir,
-            trained=self.trained,
-            on_epoch=on_epoch,
+        sizes = self.recipe.sizes(name, len(self.fold.classes.classes), {m: f.dim for m, f in features.items()})
+        rate = features["speech"].config.steps_per_s if "speech" in features else 0
+        common = {"metric": self.metric, "seed": self.seed, "device": self.device, "sample_rate": rate}
+        train, select = self.examples(name, self.train_ids), self.examples(name, self.select_ids)
+        settings = self.recipe.training_config
+        done = train_system(
+            name, sizes, settings, train, select, state_dir=state_dir, trained=self.trained, on_epoch=on_epoch, **common
         )
+        if not settings(name).refit or self.selection == "test":
+            return done
+
+        def epochs_found(part: str) -> TrainingConfig:
+            return replace(settings(part), max_epochs=self.trained[part].result.best_epoch)
+
+        final = train_system(
+            name,
+            sizes,
+            epochs_found,
+            [*train, *select],
+            None,
+            state_dir=None if state_dir is None else state_dir / "refit",
+            trained=self.refitted,
+            **common,
+        )
+        return TrainedSystem(final.model, done.result, done.seconds + final.seconds)
 
     def test(self, name: str, done: TrainedSystem) -> RunResult:
         """Read the test part, once, with the trained system."""
@@ -247,7 +261,7 @@ class FoldRun:
             self.fold.classes.classes,
             {m: meta for m, (meta, _) in states.items()},
             {m: arrays for m, (_, arrays) in states.items()},
-            self.temperature(name, done),
+            self.temperature(name, self.trained[name]),
             {
                 "recipe": self.recipe.model_dump(mode="json"),
                 "training": asdict(self.recipe.training_config(name)),
@@ -260,7 +274,10 @@ class FoldRun:
         )
 
     def temperature(self, name: str, done: TrainedSystem) -> float:
-        """What the logits are divided by so that dev's likelihood is highest (Guo et al. 2017)."""
+        """What the logits are divided by so that dev's likelihood is highest (Guo et al. 2017).
+
+        `done` must not have been trained on dev: after a refit, the system of before it is meant.
+        """
         examples = self.examples(name, self.select_ids)
         found = predict_probabilities(done.model, examples, system(name).level, self.device)
         labels = {i: int(y) for e in examples for i, y in zip(e.ids, e.labels, strict=True) if y != IGNORE}

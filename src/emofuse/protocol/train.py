@@ -39,6 +39,7 @@ class TrainingConfig:
         clip_norm: Gradient norm is clipped to this; 0: never.
         crop_s: Train on random parts of this many seconds of speech; 0: on whole clips.
         average_epochs: Score of an epoch is the mean over this many last epochs: steadier on small dev sets.
+        refit: After dev has chosen the number of epochs, train anew on train and dev for so many.
     """
 
     learning_rate: float = 1e-3
@@ -51,6 +52,7 @@ class TrainingConfig:
     clip_norm: float = 5.0
     crop_s: float = 0.0
     average_epochs: int = 1
+    refit: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -140,7 +142,7 @@ def train_epoch(
 def fit(
     model: nn.Module,
     train: Sequence[Example],
-    select: Sequence[Example],
+    select: Sequence[Example] | None,
     *,
     level: str,
     n_classes: int,
@@ -159,7 +161,8 @@ def fit(
     Args:
         model: Trained in place, on the device it is on; frozen parameters are left alone.
         train: Training examples.
-        select: Examples that choose the epoch: dev, or test where the result says so.
+        select: Examples that choose the epoch: dev, or test where the result says so. None: train for
+            `config.max_epochs` and keep the last.
         level: ``utterance`` or ``conversation``.
         n_classes: Size of the model's last dimension.
         config: Settings.
@@ -169,11 +172,13 @@ def fit(
         state: File stem for the resumable state; None: not resumable. Removed by the caller.
         on_epoch: Called with each history entry.
     """
-    if not train or not select:
-        raise DataError(f"{len(train)} training and {len(select)} selection examples, need at least one of each")
+    if not train or (select is not None and not select):
+        raise DataError(f"{len(train)} training and {len(select or ())} selection examples, need at least one of each")
     device = next(model.parameters()).device
     trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    optimiser = torch.optim.AdamW(trainable.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        trainable.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
     weight = class_weights(train, n_classes).to(device) if config.class_weights else None
     best: dict[str, Tensor] = {}
     result = FitResult(0)
@@ -185,24 +190,29 @@ def fit(
                 on_epoch(entry)
     saved_at = time.monotonic()
     for epoch in range(len(result.history) + 1, config.max_epochs + 1):
-        if config.patience and epoch - result.best_epoch > config.patience and result.best_epoch:
+        if select is not None and config.patience and result.best_epoch and epoch - result.best_epoch > config.patience:
             break
         torch.manual_seed(stable_seed(seed, "dropout", epoch))
         loss = train_epoch(
             model, optimiser, train, level, config, weight, stable_seed(seed, "order", epoch), sample_rate
         )
-        entry = {"epoch": epoch, "loss": loss, **score(model, select, level, device)}
+        entry = {"epoch": epoch, "loss": loss}
         result.history.append(entry)
-        recent = [e[metric] for e in result.history[-config.average_epochs :]]
-        if sum(recent) / len(recent) > best_score:
-            best_score, result.best_epoch = sum(recent) / len(recent), epoch
-            best = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        if select is None:
+            result.best_epoch = epoch
+        else:
+            entry |= score(model, select, level, device)
+            recent = [e[metric] for e in result.history[-config.average_epochs :]]
+            if sum(recent) / len(recent) > best_score:
+                best_score, result.best_epoch = sum(recent) / len(recent), epoch
+                best = {k: v.detach().clone() for k, v in model.state_dict().items()}
         if on_epoch is not None:
             on_epoch(entry)
         if state is not None and time.monotonic() - saved_at > SAVE_EVERY_S:
             _save_state(state, model, trainable, optimiser, best, best_score, result)
             saved_at = time.monotonic()
-    model.load_state_dict(best)
+    if select is not None:
+        model.load_state_dict(best)
     return result
 
 
@@ -246,10 +256,7 @@ def _load_state(
         groups[group][name] = tensor
     model.load_state_dict(groups["now"])
     for name, parameter in trainable.items():
-        optimiser.state[parameter] = {
-            key: groups["adam"][f"{key}/{name}"].cpu() if key == "step" else groups["adam"][f"{key}/{name}"]
-            for key in ("step", "exp_avg", "exp_avg_sq")
-        }
+        optimiser.state[parameter] = {key: groups["adam"][f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
     return groups["best"], meta["score"], FitResult(meta["best"], meta["history"])
 
 
@@ -267,7 +274,7 @@ def train_system(
     model_config: CMAConfig | MMANConfig | TextCNNConfig,
     training: Callable[[str], TrainingConfig],
     train: Sequence[Example],
-    select: Sequence[Example],
+    select: Sequence[Example] | None,
     *,
     metric: str,
     seed: int,
@@ -284,7 +291,7 @@ def train_system(
         model_config: As `make_config` gives it.
         training: System name to its settings; the parts of a staged system have their own.
         train: Training examples; may carry more modalities than the system uses.
-        select: Examples that choose the epoch.
+        select: Examples that choose the epoch; None: the settings' `max_epochs` is the number of epochs.
         metric: That chooses.
         seed: Of weights, order and dropout; a part trained alone or within MMAN gets the same weights.
         device: Where to train.

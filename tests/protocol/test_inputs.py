@@ -1,0 +1,271 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+
+from emofuse.batching import IGNORE
+from emofuse.corpora.utterance import Corpus, Utterance
+from emofuse.errors import DataError
+from emofuse.features.acoustic import N_BINS, log_power_spectrogram
+from emofuse.labels import label_set
+from emofuse.protocol.inputs import FeatureConfig, fit_feature, load_raw, load_vectors, make_examples, speech_array
+from emofuse.protocol.recipe import Recipe
+from emofuse.protocol.run import FoldRun, Inputs
+from emofuse.protocol.splits import make_folds
+
+CLASSES = label_set("emotions4")
+VOCABULARY = ("the", "of", "glad", "rage", "calm", "tears", "well", "known", "so", "very")
+
+
+def tone(seconds: float = 1.0, amplitude: float = 0.3) -> np.ndarray:
+    t = np.arange(round(seconds * 16_000)) / 16_000
+    return (amplitude * np.sin(2 * np.pi * 220 * t)).astype(np.float32)
+
+
+def write_vectors(folder: Path) -> Path:
+    """A GloVe text file of 10 words, 3 numbers each."""
+    rng = np.random.default_rng(0)
+    file = folder / "small.txt"
+    file.write_text("".join(f"{w} {' '.join(f'{x:.6f}' for x in rng.normal(size=3))}\n" for w in VOCABULARY))
+    return file
+
+
+class TestSpeech:
+    def test_only_the_first_seconds_are_used(self) -> None:
+        config = FeatureConfig(kind="waveform", max_s=0.25)
+        array = speech_array(tone(), config)
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, tone()[:4000])
+        np.testing.assert_array_equal(speech_array(tone(0.2), config), tone(0.2))
+
+    @pytest.mark.parametrize("amplitude", [0.001, 0.02, 1.0])
+    def test_the_gain_does_not_matter_at_rms_level(self, amplitude: float) -> None:
+        config = FeatureConfig(kind="waveform", level="rms")
+        array = speech_array(tone(amplitude=amplitude), config)
+        assert np.sqrt(np.mean(array**2)) == pytest.approx(0.1, rel=1e-5)
+        np.testing.assert_allclose(array, speech_array(tone(), config), atol=1e-6)
+
+    def test_the_level_is_that_of_the_part_in_use(self) -> None:
+        loud_end = np.concatenate([tone(0.5, 0.01), tone(0.5, 0.9)])
+        array = speech_array(loud_end, FeatureConfig(kind="waveform", max_s=0.5, level="rms"))
+        assert np.sqrt(np.mean(array**2)) == pytest.approx(0.1, rel=1e-5)
+
+    def test_silence_stays_silence(self) -> None:
+        array = speech_array(np.zeros(8000, np.float32), FeatureConfig(kind="waveform", level="rms"))
+        assert not array.any()
+
+    def test_a_spectrogram_of_the_part_in_use(self) -> None:
+        array = speech_array(tone(), FeatureConfig(kind="spectrogram", max_s=0.5))
+        assert array.shape == (1 + (8000 - 400) // 160, N_BINS)
+        np.testing.assert_array_equal(array, log_power_spectrogram(tone()[:8000]))
+
+
+class TestVectors:
+    def test_keeps_the_most_frequent_and_the_corpus_words(self, tmp_path: Path) -> None:
+        config = FeatureConfig(kind="words", word_vectors=str(write_vectors(tmp_path)), vocabulary_size=2)
+        kept = load_vectors(config, ["Well-known rage, unheard-of!", "rage"])
+        # hyphenated words are kept in parts; words without a vector are left out
+        assert list(kept.index) == ["the", "of", "known", "rage", "well"]
+        assert list(kept.index.values()) == list(range(5))
+        assert kept.name == "small.txt"
+
+    def test_rounds_to_what_a_checkpoint_stores(self, tmp_path: Path) -> None:
+        file = write_vectors(tmp_path)
+        kept = load_vectors(FeatureConfig(kind="words", word_vectors=str(file), vocabulary_size=0), ["tears so"])
+        written = dict(line.split(" ", 1) for line in file.read_text().splitlines())
+        assert kept.vectors.dtype == np.float32
+        for word in ("tears", "so"):
+            expected = np.array(written[word].split(), np.float32)
+            np.testing.assert_array_equal(kept.vectors[kept.index[word]], expected.astype(np.float16))
+            assert (kept.vectors[kept.index[word]] != expected).any()
+
+
+def stored(rows: list[list[float]], nan_allowed: tuple[str, ...] = ()) -> Corpus:
+    utterances = tuple(Utterance(f"u{i}", "manifest", features={"speech": i}) for i in range(len(rows)))
+    return Corpus("manifest", utterances, {"speech": np.array(rows, np.float32)}, nan_allowed=nan_allowed)
+
+
+class TestRaw:
+    @pytest.mark.parametrize(
+        ("utterance", "modality", "kind", "message"),
+        [
+            (Utterance("a7", "x"), "text", "words", "has no text, need a transcript for text = words"),
+            (Utterance("a7", "x"), "text", "text-cnn", "has no text, need a transcript for text = text-cnn"),
+            (Utterance("a7", "x"), "speech", "waveform", "has no audio, need it for speech = waveform"),
+            (Utterance("a7", "x"), "visual", "stored", "has no stored visual feature"),
+        ],
+    )
+    def test_a_missing_modality_names_the_utterance(
+        self, tmp_path: Path, utterance: Utterance, modality: str, kind: str, message: str
+    ) -> None:
+        config = FeatureConfig(kind=kind, word_vectors=str(write_vectors(tmp_path)))
+        with pytest.raises(DataError) as caught:
+            load_raw([utterance], Corpus("x", (utterance,)), modality, config)
+        assert str(caught.value) == f"x: utterance a7 {message}"
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_values_that_are_not_finite_name_the_utterance(self, value: float) -> None:
+        corpus = stored([[1, 2], [value, 3]])
+        with pytest.raises(DataError) as caught:
+            load_raw(corpus.utterances, corpus, "speech", FeatureConfig(kind="stored"))
+        assert str(caught.value) == "manifest: speech of utterance u1 holds NaN or infinity, need finite values"
+
+    def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
+        u = Utterance("a", "x", audio=tmp_path / "gone.wav")
+        with pytest.raises(DataError, match=r"gone\.wav: no such file"):
+            load_raw([u], Corpus("x", (u,)), "speech", FeatureConfig(kind="waveform"))
+
+    def test_audio_is_read_from_the_part_of_the_file(self, tmp_path: Path) -> None:
+        sf.write(tmp_path / "a.wav", tone(), 16_000, subtype="FLOAT")
+        u = Utterance("a", "x", audio=tmp_path / "a.wav", media_start_s=0.25, media_end_s=0.5)
+        raw = load_raw([u], Corpus("x", (u,)), "speech", FeatureConfig(kind="waveform"))
+        np.testing.assert_allclose(raw.arrays["a"], tone()[4000:8000], atol=1e-6)
+        assert raw.vectors is None
+
+    def test_a_padded_sequence_gives_the_mean_of_its_steps(self) -> None:
+        u = Utterance("a", "x", features={"speech": 0})
+        array = np.array([[[1, 2], [3, 4], [0, 0]], [[0, 0]] * 3], np.float32)
+        raw = load_raw([u], Corpus("x", (u,), {"speech": array}), "speech", FeatureConfig(kind="stored"))
+        np.testing.assert_array_equal(raw.arrays["a"], [2, 3])
+        silent = replace(u, features={"speech": 1})
+        raw = load_raw([silent], Corpus("x", (u,), {"speech": array}), "speech", FeatureConfig(kind="stored"))
+        np.testing.assert_array_equal(raw.arrays["a"], [0, 0])
+
+    def test_nan_where_allowed_becomes_the_training_mean(self) -> None:
+        corpus = stored([[1, np.nan], [3, 4], [5, 8], [np.nan, 100]], nan_allowed=("speech",))
+        raw = load_raw(corpus.utterances, corpus, "speech", FeatureConfig(kind="stored")).arrays
+        train = {i: raw[i] for i in ("u0", "u1", "u2")}
+        fitted = fit_feature(
+            FeatureConfig(kind="stored"),
+            train,
+            {},
+            {},
+            vectors=None,
+            n_classes=4,
+            metric="ua",
+            seed=0,
+            device=torch.device("cpu"),
+        )
+        # columns 1 3 5 and 4 8: means 3 and 6
+        np.testing.assert_allclose(fitted.projection.mean, [3, 6])
+        rows = np.stack(fitted.transform([raw["u0"], raw["u3"]]))
+        assert np.isfinite(rows).all()
+        assert rows[0, 1] == rows[1, 0] == 0
+
+
+WORDS = {"angry": "rage so rage", "happy": "glad very glad", "neutral": "calm the calm", "sad": "tears of tears"}
+
+
+def dialogues() -> Corpus:
+    """Eight dialogues of four utterances with stored speech and words: four train, two dev, two test."""
+    rng = np.random.default_rng(0)
+    utterances = []
+    for d in range(8):
+        split = ("train", "train", "dev", "test")[d % 4]
+        for i, label in enumerate(WORDS):
+            u = Utterance(f"d{d}-{i}", "manifest", label, dialogue=f"d{d}", index=i, split=split, text=WORDS[label])
+            utterances.append(replace(u, features={"speech": len(utterances)}))
+    return Corpus("manifest", tuple(utterances), {"speech": rng.normal(size=(32, 4)).astype(np.float32)})
+
+
+def changed(corpus: Corpus, split: str) -> Corpus:
+    """Other features and words in one part."""
+    features = corpus.features["speech"].copy()
+    utterances = []
+    for u in corpus.utterances:
+        if u.split == split:
+            features[u.features["speech"]] = 50 + 3 * features[u.features["speech"]]
+        utterances.append(replace(u, text="known well") if u.split == split else u)
+    return Corpus(corpus.name, tuple(utterances), {"speech": features})
+
+
+def fold_run(corpus: Corpus, folder: Path, max_epochs: int = 3) -> FoldRun:
+    text = {"kind": "text-cnn", "word_vectors": str(write_vectors(folder)), "max_epochs": max_epochs}
+    recipe = Recipe.model_validate(
+        {
+            "name": "small",
+            "paper": "",
+            "command": "",
+            "expected": "",
+            "corpus": "manifest",
+            "protocol": "split",
+            "labels": "emotions4",
+            "systems": ["clstm-ef"],
+            "features": {"speech": {"kind": "stored", "n_components": 2}, "text": text},
+        }
+    )
+    (fold,) = make_folds(corpus, recipe.protocol, recipe.labels, seed=0)
+    return FoldRun(Inputs(recipe, corpus, corpus.utterances), fold, seed=0)
+
+
+def fitted_numbers(run: FoldRun) -> dict[str, np.ndarray]:
+    """Every number that was fitted on data."""
+    features = run.features("clstm-ef")
+    numbers = {f"{m}.{k}": v for m, f in features.items() if f.projection for k, v in f.projection.to_arrays().items()}
+    return numbers | {f"cnn.{k}": v.numpy() for k, v in features["text"].text_cnn.state_dict().items()}
+
+
+# dev chooses the text CNN's epoch, so there it must have no choice for its weights to stay
+@pytest.mark.parametrize(("split", "max_epochs"), [("test", 3), ("dev", 1)])
+def test_nothing_is_fitted_on_rows_outside_train(tmp_path: Path, split: str, max_epochs: int) -> None:
+    expected = fitted_numbers(fold_run(dialogues(), tmp_path, max_epochs))
+    numbers = fitted_numbers(fold_run(changed(dialogues(), split), tmp_path, max_epochs))
+    assert list(numbers) == list(expected)
+    for key, value in expected.items():
+        np.testing.assert_array_equal(numbers[key], value, err_msg=key)
+
+
+def test_training_rows_are_what_is_fitted_on(tmp_path: Path) -> None:
+    before, after = (fitted_numbers(fold_run(c, tmp_path, 1)) for c in (dialogues(), changed(dialogues(), "train")))
+    assert {key for key in before if (before[key] != after[key]).any()} >= {
+        "speech.mean",
+        "speech.scale",
+        "speech.components",
+        "text.mean",
+        "cnn.hidden.weight",
+        "cnn.output.weight",
+    }
+
+
+def test_transformed_training_rows_are_standardised(tmp_path: Path) -> None:
+    run = fold_run(dialogues(), tmp_path)
+    rows = np.concatenate([e.inputs["text"] for e in run.examples("clstm-ef", run.train_ids)])
+    assert rows.shape == (16, 100)
+    np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-5)
+    assert run.features("clstm-ef")["speech"].dim == 2
+
+
+def turn(name: str, dialogue: str | None, index: int, label: str | None = "sad") -> Utterance:
+    return Utterance(name, "manifest", label, dialogue=dialogue, index=index)
+
+
+TURNS = (
+    turn("b2", "b", 2, "happy"),
+    turn("a0", "a", 0, "excited"),
+    turn("b0", "b", 0, None),
+    turn("clip", None, 0, "angry"),
+    turn("b1", "b", 1, "surprised"),
+    turn("b9", "b", 9, "neutral"),
+)
+BY_ID = {u.id: u for u in TURNS}
+ARRAYS = {"speech": {u.id: np.full(2, i, np.float32) for i, u in enumerate(TURNS)}}
+
+
+def test_a_conversation_is_in_order_of_index() -> None:
+    ids = ["b2", "a0", "b0", "clip", "b1"]  # of another part: b9
+    examples = make_examples(ids, BY_ID, ARRAYS, CLASSES, "conversation")
+    assert [e.ids for e in examples] == [("b0", "b1", "b2"), ("a0",), ("clip",)]
+    np.testing.assert_array_equal(examples[0].inputs["speech"], [[2, 2], [4, 4], [0, 0]])
+    # no class: without a label, and with one that the label set leaves out; excited merges into happy
+    assert [e.labels.tolist() for e in examples] == [[IGNORE, IGNORE, 1], [1], [0]]
+
+
+def test_an_utterance_is_an_example_of_its_own() -> None:
+    ids = ["b2", "a0", "b0"]
+    examples = make_examples(ids, BY_ID, ARRAYS, CLASSES, "utterance")
+    assert [e.ids for e in examples] == [(i,) for i in ids]
+    assert [e.labels.tolist() for e in examples] == [[1], [1], [IGNORE]]
+    np.testing.assert_array_equal(examples[1].inputs["speech"], [1, 1])
