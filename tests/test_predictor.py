@@ -51,13 +51,13 @@ def test_windows_cover_everything_and_end_at_the_end() -> None:
     assert [(w[0], w[-1]) for w in windows(x[:20], 10)] == [(0, 9), (10, 19)]
 
 
-def test_late_fusion_is_the_weighted_mean_of_log_probabilities(waveform: np.ndarray) -> None:
+def test_late_fusion_is_a_log_linear_opinion_pool(waveform: np.ndarray) -> None:
     parts = [Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")]
     fused = Predictor(parts, [1.0, 0.5]).predict_array(waveform, "good")
     p_speech, p_text = parts[0].probabilities(waveform, None), parts[1].probabilities(None, "good")
     assert p_speech is not None
     assert p_text is not None
-    expected = p_speech * p_text**0.5
+    expected = (p_speech * p_text**0.5) ** (1 / 1.5)
     assert list(fused.probabilities.values()) == pytest.approx(expected / expected.sum(), abs=1e-4)
     assert fused.modalities == ("speech", "text")
     assert fused.missing == ()

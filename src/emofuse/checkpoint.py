@@ -65,8 +65,19 @@ def write_folder(path: Path, files: Mapping[str, str | dict[str, np.ndarray]]) -
         partial.replace(path)
 
 
+def refuse_foreign_folder(path: Path) -> None:
+    """Raise DataError unless `path` is new, an empty folder, or a checkpoint that may be replaced."""
+    if path.exists() and not (path.is_dir() and ((path / "config.json").exists() or not any(path.iterdir()))):
+        raise DataError(f"{path}: exists and is not a checkpoint, give a new folder")
+
+
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint folder; an interrupted write leaves the former one, at worst under ``PATH.old.partial``."""
+    """Write a checkpoint folder; an interrupted write leaves the former one, at worst under ``PATH.old.partial``.
+
+    Raises:
+        DataError: There is something else at `path`, which would be lost.
+    """
+    refuse_foreign_folder(path)
     arrays = {f"model/{k}": v.detach().cpu().numpy() for k, v in checkpoint.model.state_dict().items()}
     for modality, part in checkpoint.feature_arrays.items():
         arrays |= {f"features/{modality}/{k}": v for k, v in part.items()}

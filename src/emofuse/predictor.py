@@ -116,7 +116,9 @@ class Predictor:
     """Predicts emotions in media files with one or more checkpoints."""
 
     def __init__(self, parts: Sequence[Part], weights: Sequence[float]) -> None:
-        """`weights`: how much the log-probabilities of each part count in late fusion.
+        """`weights`: share of each part in the log-linear opinion pool, p ~ prod p_i^(w_i / sum w).
+
+        The sum runs over the parts whose modalities are there; a part that is alone decides alone.
 
         Raises:
             ConfigError: The parts do not share their classes.
@@ -144,15 +146,16 @@ class Predictor:
         if text is not None and not text.strip():
             raise DataError(f"{source}: the text is empty, give the words that were said or leave it out")
         used: set[str] = set()
-        total = np.zeros(len(self.classes))
+        total, weight_used = np.zeros(len(self.classes)), 0.0
         for part, weight in zip(self.parts, self.weights, strict=True):
             p = part.probabilities(waveform, text)
             if p is not None:
                 total += weight * np.log(np.maximum(p, 1e-9))
+                weight_used += weight
                 used |= set(part.features)
         if not used:
             raise DataError(f"{source}: the model needs {' or '.join(self.modalities)}, and none of them is there")
-        probabilities = softmax(total)
+        probabilities = softmax(total / weight_used)
         end_s = 0.0 if waveform is None else len(waveform) / SAMPLE_RATE
         return Prediction(
             source,

@@ -10,7 +10,6 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from emofuse.errors import EmofuseError
 from emofuse.interfaces import cli
 
 CLIP = Path(__file__).parents[2] / "examples" / "hello.wav"
@@ -232,8 +231,24 @@ def test_a_killed_training_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_errors_have_one_base() -> None:
-    from emofuse.errors import ConfigError, DataError
+def test_an_overlapping_split_and_a_foreign_folder_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, recipe = tiny_corpus(tmp_path)
+    mine = tmp_path / "holiday"
+    mine.mkdir()
+    (mine / "photo.txt").write_text("dear")
+    line = refused(capsys, monkeypatch, "train", recipe, "--data", table, "--out", mine)
+    assert "holiday: exists and is not a checkpoint" in line
+    assert (mine / "photo.txt").read_text() == "dear"
+    table.write_text(table.read_text().replace("d3,1,train", "d3,1,test"))
+    line = refused(capsys, monkeypatch, "benchmark", recipe, "--data", table, "--out", tmp_path / "runs")
+    assert "table.csv: fold test: dialogue d3 is in train and in test, need disjoint dialogues" in line
+    assert not (tmp_path / "runs").exists()
 
-    assert issubclass(ConfigError, EmofuseError)
-    assert issubclass(DataError, EmofuseError)
+
+def test_a_place_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, recipe = tiny_corpus(tmp_path)
+    assert "table.csv" in refused(capsys, monkeypatch, "benchmark", recipe, "--data", table, "--out", table / "runs")

@@ -83,7 +83,7 @@ def train(
     """Train one system on one fold and write a checkpoint; run again after an interruption to go on."""
     import shutil
 
-    from emofuse.checkpoint import save_checkpoint
+    from emofuse.checkpoint import refuse_foreign_folder, save_checkpoint
     from emofuse.protocol.benchmark import Plan, Session
     from emofuse.protocol.recipe import load_recipe
     from emofuse.protocol.splits import protocol
@@ -92,6 +92,7 @@ def train(
     name = system or chosen.systems[-1]
     if name not in chosen.systems:
         raise ConfigError(f"--system {name}: {chosen.name} has {', '.join(chosen.systems)}")
+    refuse_foreign_folder(out)
     _one_thread()
     session = Session(Plan(chosen, data, out, (seed,), selection.value, device))
     folds = [f.name for f in session.folds(seed)]
@@ -188,6 +189,7 @@ def _benchmark(plan: Any) -> None:
 
     _one_thread()
     session = Session(plan)
+    plan.out.mkdir(parents=True, exist_ok=True)  # now, not after hours of training
     recipe, n_folds = plan.recipe, len(session.folds(plan.seeds[0]))
     n_runs = len(recipe.systems) * len(plan.seeds) * n_folds
     print(f"{recipe.name}: {len(recipe.systems)} systems x {n_folds} folds x {len(plan.seeds)} seeds = {n_runs} runs")
@@ -291,4 +293,10 @@ def main() -> None:
         app()
     except EmofuseError as error:
         print(f"emofuse: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except BrokenPipeError:  # as in `emofuse models | head -1`: the reader has what it wanted
+        sys.stderr.close()
+        raise SystemExit(0) from None
+    except OSError as error:
+        print(f"emofuse: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(2) from None

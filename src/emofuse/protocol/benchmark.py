@@ -16,6 +16,7 @@ import torch
 from emofuse.batching import training_batches
 from emofuse.corpora import load_corpus
 from emofuse.corpora.utterance import Corpus
+from emofuse.errors import DataError
 from emofuse.models import build, system
 from emofuse.models.mman import StagedFusion
 from emofuse.protocol.metrics import confusion
@@ -71,7 +72,10 @@ class Session:
 
     def folds(self, seed: int) -> list[Fold]:
         """Folds under a seed."""
-        return make_folds(self.corpus, self.plan.recipe.protocol, self.plan.recipe.labels, seed)
+        try:
+            return make_folds(self.corpus, self.plan.recipe.protocol, self.plan.recipe.labels, seed)
+        except DataError as error:
+            raise DataError(f"{self.plan.data}: {error}") from None
 
     def fold_run(self, k: int, seed: int) -> FoldRun:
         """Fold number `k` under a seed."""
