@@ -144,7 +144,8 @@ def evaluate(
     name = corpus or loaded.provenance.get("recipe", {}).get("corpus")
     if name is None:
         raise ConfigError(f"{checkpoint}: does not name its corpus, give --corpus NAME")
-    report = score(loaded, load_corpus(name, data), choose_device(device))
+    # Tables of one's own share a reader: the one that is named is another one than that of the training.
+    report = score(loaded, load_corpus(name, data), choose_device(device), everything=corpus == "manifest")
     if as_json:
         print(json.dumps(report))
         return

@@ -164,6 +164,8 @@ def run_all(session: Session, on_event: Callable[[str], None]) -> list[RunResult
                 while not events.empty():
                     on_event(events.get())
                 for future in [f for f in pending if f.done()]:
+                    if future.exception() is not None:
+                        pool.shutdown(cancel_futures=True)
                     done[futures[future]] = future.result()
                     pending.discard(future)
                 time.sleep(0.1)
@@ -173,10 +175,14 @@ def run_all(session: Session, on_event: Callable[[str], None]) -> list[RunResult
 
 
 def pooled(runs: Sequence[RunResult]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Groups, labels and probabilities of all runs, one below the other in a fixed order of utterances."""
+    """Groups, labels and probabilities of all runs, one below the other in a fixed order of utterances.
+
+    Where the whole test part is one speaker or dialogue, there is none to resample: utterances are the groups.
+    """
     ordered = sorted(runs, key=lambda r: (r.seed, r.fold))
     rows = [sorted(range(len(r.ids)), key=r.ids.__getitem__) for r in ordered]
-    groups = [r.groups[i] for r, order in zip(ordered, rows, strict=True) for i in order]
+    single = len({group for r in ordered for group in r.groups}) == 1
+    groups = [(r.ids if single else r.groups)[i] for r, order in zip(ordered, rows, strict=True) for i in order]
     y_true = np.concatenate([r.y_true[order] for r, order in zip(ordered, rows, strict=True)])
     y_prob = np.concatenate([r.y_prob[order] for r, order in zip(ordered, rows, strict=True)])
     return groups, y_true, y_prob

@@ -19,12 +19,12 @@ from emofuse.protocol.statistics import METRICS, bootstrap_ci
 from emofuse.protocol.train import predict_probabilities
 
 
-def _test_part(checkpoint: Checkpoint, corpus: Corpus) -> tuple[list[Utterance], LabelSet, str]:
+def _test_part(checkpoint: Checkpoint, corpus: Corpus, everything: bool) -> tuple[list[Utterance], LabelSet, str]:
     """The utterances to score, their classes, and what is resampled for intervals."""
     recipe = checkpoint.provenance.get("recipe", {})
     if not {"corpus", "protocol"} <= set(recipe):
         raise ConfigError("the checkpoint does not say on what it was trained; it cannot be evaluated")
-    if recipe["corpus"] == corpus.name:
+    if recipe["corpus"] == corpus.name and not everything:
         folds = make_folds(corpus, recipe["protocol"], recipe.get("labels"), checkpoint.provenance["seed"])
         fold = next((f for f in folds if f.name == checkpoint.provenance["fold"]), None)
         if fold is None:
@@ -39,17 +39,17 @@ def _test_part(checkpoint: Checkpoint, corpus: Corpus) -> tuple[list[Utterance],
     return labelled(corpus.utterances, classes), classes, "speaker"
 
 
-def evaluate(checkpoint: Checkpoint, corpus: Corpus, device: torch.device) -> dict[str, Any]:
+def evaluate(checkpoint: Checkpoint, corpus: Corpus, device: torch.device, everything: bool = False) -> dict[str, Any]:
     """Metrics with intervals, recalls and confusion; of several corpora also one by one, as ``by_corpus``.
 
-    On the corpus it was trained on, the test part of its fold is scored; on any other corpus, every
-    utterance whose label has a class.
+    On the corpus it was trained on, the test part of its fold is scored; on any other corpus, or with
+    `everything` (for another table under the same reader), every utterance whose label has a class.
 
     Raises:
         DataError: The corpus lacks what the checkpoint needs.
         ConfigError: The checkpoint's classes cannot be had from the corpus.
     """
-    utterances, classes, group = _test_part(checkpoint, corpus)
+    utterances, classes, group = _test_part(checkpoint, corpus, everything)
     if not utterances:
         raise DataError(f"{corpus.name}: no utterance has one of the labels {', '.join(classes.classes)}")
     arrays = {}

@@ -274,7 +274,7 @@ class FoldRun:
         )
 
     def temperature(self, name: str, done: TrainedSystem) -> float:
-        """What the logits are divided by so that dev's likelihood is highest (Guo et al. 2017).
+        """What the logits are divided by so that the selection part is likeliest (Guo et al. 2017).
 
         `done` must not have been trained on dev: after a refit, the system of before it is meant.
         """
