@@ -193,7 +193,7 @@ def test_a_wrong_assignment_is_refused_in_one_line(recipe_file, assignment, mess
         "overrides.cma-text.model.d_model=30",
         "protocol=iemocap4-s5",
         "corpus=iemocap",
-        "labels=iemocap4",
+        "features.text.kind=text-cnn",
     ],
 )
 def test_the_fingerprint_changes_with_a_setting(recipe_file, assignment):
@@ -208,6 +208,20 @@ def test_the_fingerprint_does_not_change_with_prose(recipe_file):
     assert load_recipe(recipe_file, prose).fingerprint() == recipe.fingerprint()
     assert recipe.fingerprint("dev") != recipe.fingerprint("test")
     assert re.fullmatch("[0-9a-f]{16}", recipe.fingerprint())
+
+
+@pytest.mark.parametrize(
+    ("protocol", "labels", "message"),
+    [
+        ("split", None, "protocol split has no labels of its own: set `labels`"),
+        ("split", "moods", "unknown label set 'moods'"),
+        ("iemocap4-loso", "emotions4", "protocol iemocap4-loso has its own labels: leave `labels` out"),
+    ],
+)
+def test_labels_are_asked_for_where_the_protocol_has_none(recipe_file, protocol, labels, message):
+    assignments = [f"protocol={protocol}", *([f"labels={labels}"] if labels else [])]
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_recipe(recipe_file, assignments)
 
 
 def test_what_a_recipe_stores_is_read_back(recipe_file):
