@@ -80,6 +80,11 @@ def stable_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
+def labels_by_id(examples: Sequence[Example]) -> dict[str, int]:
+    """Utterance id to class index, of the utterances that have one."""
+    return {i: int(y) for e in examples for i, y in zip(e.ids, e.labels, strict=True) if y != IGNORE}
+
+
 def crop(example: Example, n_steps: int, rng: np.random.Generator) -> Example:
     """A random part of `n_steps` samples of the speech; shorter speech is left whole."""
     speech = example.inputs["speech"]

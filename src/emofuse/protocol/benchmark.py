@@ -103,10 +103,17 @@ class Session:
         return results
 
     def estimate_s(self) -> float:
-        """Upper bound of the time in seconds: each system's time for one batch, times batches, epochs, runs."""
+        """Upper bound of the time in seconds.
+
+        Each system's time for one batch, times batches, epochs and runs, and the time to fit the
+        features of one fold, times folds and seeds.
+        """
         run = self.fold_run(0, self.plan.seeds[0])
         n_runs = len(self.plan.seeds) * len(self.folds(self.plan.seeds[0]))
-        total = 0.0
+        start = time.perf_counter()
+        for name in self.plan.recipe.systems:
+            run.features(name)
+        total = (time.perf_counter() - start) * n_runs
         names = list(self.plan.recipe.systems)
         for name in names:  # grows by the parts of staged systems, which are trained once
             config = self.plan.recipe.training_config(name)
@@ -127,7 +134,8 @@ class Session:
                 train_epoch(model, optimiser, probe, level, config, None, seed, rate)
                 times.append(time.perf_counter() - start)
             n_batches = sum(1 for _ in training_batches(examples, level, config.batch_size, 0))
-            total += times[-1] * n_batches * config.max_epochs * n_runs
+            passes = 2 if config.refit and self.plan.selection == "dev" else 1
+            total += times[-1] * n_batches * config.max_epochs * passes * n_runs
         return total / min(self.plan.jobs, n_runs)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from emofuse.batching import IGNORE
+from emofuse.batching import labels_by_id
 from emofuse.checkpoint import Checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
@@ -62,7 +62,7 @@ def evaluate(checkpoint: Checkpoint, corpus: Corpus, device: torch.device, every
     examples = make_examples(list(by_id), by_id, arrays, classes, level)
     model = checkpoint.model.to(device)
     found = predict_probabilities(model, examples, level, device, temperature=checkpoint.temperature)
-    labels = {i: int(y) for e in examples for i, y in zip(e.ids, e.labels, strict=True) if y != IGNORE}
+    labels = labels_by_id(examples)
 
     def summary(ids: Sequence[str]) -> dict[str, Any]:
         y_true, y_prob = np.array([labels[i] for i in ids]), np.stack([found[i] for i in ids])

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from emofuse.batching import IGNORE, Example
+from emofuse.batching import IGNORE, Example, labels_by_id
 from emofuse.checkpoint import Checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError
@@ -232,7 +232,7 @@ class FoldRun:
         level = system(name).level
         examples = self.examples(name, self.fold.test)
         probabilities = predict_probabilities(done.model, examples, level, self.device)
-        labels = {i: int(y) for e in examples for i, y in zip(e.ids, e.labels, strict=True) if y != IGNORE}
+        labels = labels_by_id(examples)
         group = protocol(self.recipe.protocol).group
         return RunResult(
             name,
@@ -280,6 +280,6 @@ class FoldRun:
         """
         examples = self.examples(name, self.select_ids)
         found = predict_probabilities(done.model, examples, system(name).level, self.device)
-        labels = {i: int(y) for e in examples for i, y in zip(e.ids, e.labels, strict=True) if y != IGNORE}
+        labels = labels_by_id(examples)
         logits = np.log(np.maximum(np.stack([found[i] for i in labels]), 1e-12))
         return fit_temperature(logits, np.array(list(labels.values())))

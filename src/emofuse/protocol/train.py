@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emofuse.batching import IGNORE, Example, evaluation_batches, stable_seed, training_batches
+from emofuse.batching import IGNORE, Example, evaluation_batches, labels_by_id, stable_seed, training_batches
 from emofuse.errors import ConfigError, DataError
 from emofuse.models import build, system
 from emofuse.models.cma import CMAConfig
@@ -96,7 +96,7 @@ def predict_probabilities(
 def score(model: nn.Module, examples: Sequence[Example], level: str, device: torch.device) -> dict[str, float]:
     """Metrics over the labelled utterances of `examples`."""
     probabilities = predict_probabilities(model, examples, level, device)
-    labels = {i: int(y) for e in examples for i, y in zip(e.ids, e.labels, strict=True) if y != IGNORE}
+    labels = labels_by_id(examples)
     return compute_metrics(np.array(list(labels.values())), np.stack([probabilities[i] for i in labels]))
 
 
