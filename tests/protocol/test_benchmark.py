@@ -98,7 +98,7 @@ def test_the_report_has_the_keys_of_its_schema(done, tmp_path):
     assert (report["selection"], report["seeds"]) == ("dev", [0, 1])
     assert list(report["systems"]) == FAMILY
     for entry in report["systems"].values():
-        assert set(entry) == {"n_parameters", "seconds", "metrics", "runs", "confusion", "classes"}
+        assert set(entry) == {"n_parameters", "seconds", "metrics", "runs", "recalls", "confusion", "classes"}
         assert set(entry["metrics"]) == {"wa", "ua", "f1_macro", "f1_weighted", "ece"}
         for metric in entry["metrics"].values():
             assert set(metric) == {"mean", "std", "ci95"}
@@ -123,6 +123,7 @@ def test_the_summary_is_what_the_runs_say(done):
             assert entry["metrics"][metric]["mean"] == pytest.approx(sum(values) / 2)
             assert entry["metrics"][metric]["std"] == pytest.approx(abs(values[0] - values[1]) / 2)
         counts = np.array(entry["confusion"])
+        np.testing.assert_allclose(entry["recalls"], counts.diagonal() / counts.sum(axis=1))
         assert counts.sum() == 2 * 3 * 4  # seeds, test dialogues, turns
         assert np.trace(counts) / counts.sum() == pytest.approx(entry["metrics"]["wa"]["mean"])
         assert entry["classes"] == list(LABELS)

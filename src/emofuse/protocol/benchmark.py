@@ -19,7 +19,7 @@ from emofuse.corpora.utterance import Corpus
 from emofuse.errors import DataError
 from emofuse.models import build, system
 from emofuse.models.mman import StagedFusion
-from emofuse.protocol.metrics import confusion
+from emofuse.protocol.metrics import confusion, recalls
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs, RunResult, choose_device
 from emofuse.protocol.splits import Fold, make_folds, protocol
@@ -95,6 +95,7 @@ class Session:
                 def on_epoch(part: str, entry: dict[str, float], where: str = where) -> None:
                     on_event(f"{where}: {part} epoch {entry['epoch']:.0f}")
 
+                on_event(f"{where}: fitting the features")
                 result = run.test(name, run.train(name, state, on_epoch))
                 result.save(folder, plan.fingerprint)
             on_event(f"done {name}, fold {run.fold.name}, seed {seed}")
@@ -221,6 +222,7 @@ def summarise_system(runs: Sequence[RunResult]) -> dict[str, Any]:
             names[0] if len(set(names)) == 1 else "the fold's emotion"
             for names in zip(*(r.classes for r in runs), strict=True)
         ],
+        "recalls": recalls(y_true, y_prob.argmax(1), n_classes),
         "confusion": confusion(y_true, y_prob.argmax(1), n_classes).tolist(),
     }
 

@@ -12,7 +12,7 @@ from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
 from emofuse.labels import LabelSet, label_set
 from emofuse.models import system
-from emofuse.protocol.inputs import feature_from_state, make_examples, raw_array
+from emofuse.protocol.inputs import feature_from_state, make_examples, read_raw
 from emofuse.protocol.metrics import compute_metrics, confusion, recalls
 from emofuse.protocol.splits import group_of, labelled, make_folds, protocol
 from emofuse.protocol.statistics import METRICS, bootstrap_ci
@@ -55,8 +55,8 @@ def evaluate(checkpoint: Checkpoint, corpus: Corpus, device: torch.device, every
     arrays = {}
     for modality, meta in checkpoint.features.items():
         fitted = feature_from_state(meta, checkpoint.feature_arrays[modality])
-        raw = [raw_array(u, corpus, modality, fitted.config, fitted.vectors) for u in utterances]
-        arrays[modality] = dict(zip([u.id for u in utterances], fitted.transform(raw), strict=True))
+        raw = read_raw(utterances, corpus, modality, fitted.config, fitted.vectors)
+        arrays[modality] = dict(zip(raw, fitted.transform(list(raw.values())), strict=True))
     level = system(checkpoint.system).level
     by_id = {u.id: u for u in utterances}
     examples = make_examples(list(by_id), by_id, arrays, classes, level)

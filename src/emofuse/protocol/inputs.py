@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
 from rich.progress import track
 
 from emofuse.batching import IGNORE, Example, collate
@@ -92,7 +93,7 @@ class RawInput:
     vectors: WordVectors | None = None
 
 
-def raw_array(
+def _raw_array(
     u: Utterance, corpus: Corpus, modality: str, config: FeatureConfig, words: WordVectors | None
 ) -> np.ndarray:
     """One modality of one utterance before anything fitted is applied."""
@@ -115,22 +116,31 @@ def raw_array(
     return speech_array(read_audio(path, u.media_start_s, u.media_end_s), config)
 
 
-def load_raw(utterances: Sequence[Utterance], corpus: Corpus, modality: str, config: FeatureConfig) -> RawInput:
-    """Read and compute everything that is the same in every fold.
+def read_raw(
+    utterances: Sequence[Utterance], corpus: Corpus, modality: str, config: FeatureConfig, vectors: WordVectors | None
+) -> dict[str, np.ndarray]:
+    """One modality of many utterances, by id; shows its progress on stderr where files are read.
 
     Raises:
         DataError: An utterance lacks the modality, a file cannot be read, or a feature that must be
             finite is not; the message names the utterance or the file.
     """
+    arrays: dict[str, np.ndarray] = {}
+    console = Console(stderr=True)
+    quiet = config.kind not in ("waveform", "spectrogram")
+    for u in track(utterances, f"reading {modality}", console=console, transient=True, disable=quiet):
+        array = arrays[u.id] = _raw_array(u, corpus, modality, config, vectors)
+        if not np.isfinite(array).all() and modality not in corpus.nan_allowed:
+            raise DataError(f"{corpus.name}: {modality} of utterance {u.id} holds NaN or infinity, need finite values")
+    return arrays
+
+
+def load_raw(utterances: Sequence[Utterance], corpus: Corpus, modality: str, config: FeatureConfig) -> RawInput:
+    """Read and compute everything that is the same in every fold; errors as `read_raw`."""
     vectors = None
     if config.kind in ("words", "text-cnn"):
         vectors = load_vectors(config, [u.text for u in utterances if u.text])
-    arrays: dict[str, np.ndarray] = {}
-    for u in track(utterances, f"reading {modality}", transient=True, disable=config.kind == "stored"):
-        array = arrays[u.id] = raw_array(u, corpus, modality, config, vectors)
-        if not np.isfinite(array).all() and modality not in corpus.nan_allowed:
-            raise DataError(f"{corpus.name}: {modality} of utterance {u.id} holds NaN or infinity, need finite values")
-    return RawInput(arrays, vectors)
+    return RawInput(read_raw(utterances, corpus, modality, config, vectors), vectors)
 
 
 @dataclass(frozen=True)
