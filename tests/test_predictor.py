@@ -15,6 +15,7 @@ from emofuse.checkpoint import Checkpoint, save_checkpoint
 from emofuse.errors import ConfigError, DataError
 from emofuse.features.lexical import WordVectors
 from emofuse.models import build, make_config
+from emofuse.models.text_cnn import TextCNN
 from emofuse.predictor import Part, Predictor, default_model, load, windows
 from emofuse.protocol.inputs import FeatureConfig, FittedFeature, feature_state
 
@@ -67,7 +68,7 @@ def test_each_modality_may_be_missing_but_not_both(waveform: np.ndarray) -> None
     predictor = Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")], [1.0, 1.0])
     assert predictor.predict_array(waveform).missing == ("text",)
     assert predictor.predict_array(None, "good").missing == ("speech",)
-    with pytest.raises(DataError, match="needs speech or text, and none of them is there"):
+    with pytest.raises(DataError, match="array: the model needs speech or text, found nothing"):
         predictor.predict_array(None)
     assert predictor.predict_array(waveform, "unheard-of words").missing == ("text",)
     with pytest.raises(DataError, match="the text is empty"):
@@ -98,6 +99,41 @@ def test_folders_on_disk_give_the_same_predictions(tmp_path: Path, waveform: np.
     assert loaded.probabilities == direct.predict_array(waveform, "bad").probabilities
     assert loaded.to_dict()["source"] == str(clip)
     assert (loaded.start_s, loaded.end_s, loaded.speaker) == (0.0, 1.0, None)
+
+
+def test_a_model_of_both_modalities_needs_both(waveform: np.ndarray) -> None:
+    torch.manual_seed(2)
+    config = make_config("cma", n_classes=2, d_model=10, n_heads=2, word_dim=3, filters=[4, 4, 4])
+    speech, text = speech_checkpoint(), text_checkpoint()
+    both = Checkpoint(
+        "cma",
+        config,
+        build("cma", config).eval(),
+        CLASSES,
+        speech.features | text.features,
+        speech.feature_arrays | text.feature_arrays,
+    )
+    predictor = Predictor([Part(both, "b")], [1.0])
+    assert predictor.predict_array(waveform, "good bad").modalities == ("speech", "text")
+    with pytest.raises(DataError, match="the model needs speech and text, found speech$"):
+        predictor.predict_array(waveform)
+    with pytest.raises(DataError, match="found speech and text without a word that it knows$"):
+        predictor.predict_array(waveform, "unheard-of words")
+
+
+def test_a_contextual_system_on_words_takes_the_clip_as_its_first_utterance() -> None:
+    torch.manual_seed(3)
+    vectors = WordVectors({"good": 0, "bad": 1}, np.eye(3, dtype=np.float32)[:2], "two words")
+    cnn = TextCNN(make_config("text-cnn", word_dim=3, n_features=5, filters=4))
+    meta, arrays = feature_state(FittedFeature(FeatureConfig(kind="text-cnn"), None, vectors, cnn))
+    config = make_config("clstm-text", n_classes=2, feature_dims={"text": 5}, n_hidden=4, n_dense=4)
+    model = build("clstm-text", config).eval()
+    part = Part(Checkpoint("clstm-text", config, model, CLASSES, {"text": meta}, {"text": arrays}), "c")
+    with torch.no_grad():
+        hidden = cnn.eval().features(torch.from_numpy(vectors.vectors[None]), torch.tensor([2]))
+        expected = model(torch.tensor([1]), text=hidden[None]).softmax(-1).flatten().tolist()
+    found = Predictor([part], [1.0]).predict_array(None, "good bad").probabilities
+    assert list(found.values()) == pytest.approx(expected, abs=1e-3)
 
 
 def test_parts_must_share_their_classes() -> None:

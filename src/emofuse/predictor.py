@@ -154,7 +154,10 @@ class Predictor:
                 weight_used += weight
                 used |= set(part.features)
         if not used:
-            raise DataError(f"{source}: the model needs {' or '.join(self.modalities)}, and none of them is there")
+            needs = " or ".join(" and ".join(part.features) for part in self.parts)
+            given = [m for m, there in (("speech", waveform is not None), ("text", text)) if there]
+            hint = " without a word that it knows" if text and "text" in needs else ""
+            raise DataError(f"{source}: the model needs {needs}, found {' and '.join(given) or 'nothing'}{hint}")
         probabilities = softmax(total / weight_used)
         end_s = 0.0 if waveform is None else len(waveform) / SAMPLE_RATE
         return Prediction(
