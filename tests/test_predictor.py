@@ -115,9 +115,9 @@ def test_a_model_of_both_modalities_needs_both(waveform: np.ndarray) -> None:
     )
     predictor = Predictor([Part(both, "b")], [1.0])
     assert predictor.predict_array(waveform, "good bad").modalities == ("speech", "text")
-    with pytest.raises(DataError, match="the model needs speech and text, found speech$"):
+    with pytest.raises(DataError, match=r"the model needs speech and text, found speech$"):
         predictor.predict_array(waveform)
-    with pytest.raises(DataError, match="found speech and text without a word that it knows$"):
+    with pytest.raises(DataError, match=r"found speech and text without a word that it knows$"):
         predictor.predict_array(waveform, "unheard-of words")
 
 
