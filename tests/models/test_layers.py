@@ -12,9 +12,9 @@ def test_length_mask_by_hand():
     assert mask.tolist() == [[True, True, False], [False, False, False], [True, True, True]]
 
 
-def norm_pair(affine_seed: int = 0) -> tuple[nn.BatchNorm1d, nn.BatchNorm1d]:
+def norm_pair(affine_seed: int = 0) -> tuple[nn.BatchNorm2d, nn.BatchNorm1d]:
     torch.manual_seed(affine_seed)
-    a, b = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    a, b = nn.BatchNorm2d(3), nn.BatchNorm1d(3)
     with torch.no_grad():
         a.weight.uniform_(0.5, 2)
         a.bias.normal_()
@@ -28,7 +28,7 @@ def test_masked_batch_norm_is_batch_norm_of_the_gathered_valid_steps():
     for step in range(3):  # running statistics accumulate
         x = 3 + 2 * torch.randn(3, 3, 7)
         x_ours, x_ref = x.clone().requires_grad_(), x.clone().requires_grad_()
-        y_ours = masked_batch_norm(ours, x_ours, mask).transpose(1, 2)[mask]
+        y_ours = masked_batch_norm(ours, x_ours[:, :, None], mask)[:, :, 0].transpose(1, 2)[mask]
         y_ref = reference(x_ref.transpose(1, 2)[mask])
         torch.testing.assert_close(y_ours, y_ref, rtol=1e-4, atol=1e-5)
         target = torch.randn_like(y_ref)
@@ -47,18 +47,19 @@ def test_masked_batch_norm_is_batch_norm_of_the_gathered_valid_steps():
 @pytest.mark.parametrize("training", [True, False])
 def test_masked_batch_norm_without_padding_is_the_librarys(training):
     ours, reference = (norm.train(training) for norm in norm_pair())
-    x = torch.randn(2, 3, 4)
+    x = torch.randn(2, 3, 1, 4)
     mask = torch.ones(2, 4, dtype=torch.bool)
-    torch.testing.assert_close(masked_batch_norm(ours, x, mask), reference(x), rtol=0, atol=0)
+    y = masked_batch_norm(ours, x, mask)
+    torch.testing.assert_close(y[:, :, 0], reference(x[:, :, 0]), rtol=0, atol=0)
 
 
 def test_masked_batch_norm_does_not_see_what_padding_holds():
-    a, b = norm_pair()
+    a, b = norm_pair()[0], norm_pair()[0]
     mask = length_mask(torch.tensor([4, 2]), 4)
-    x = torch.randn(2, 3, 4)
-    other = torch.where(mask[:, None], x, 1e3 * torch.randn_like(x))
+    x = torch.randn(2, 3, 1, 4)
+    other = torch.where(mask[:, None, None], x, 1e3 * torch.randn_like(x))
     y, z = masked_batch_norm(a, x, mask), masked_batch_norm(b, other, mask)
-    torch.testing.assert_close(y.transpose(1, 2)[mask], z.transpose(1, 2)[mask])
+    torch.testing.assert_close(y[:, :, 0].transpose(1, 2)[mask], z[:, :, 0].transpose(1, 2)[mask])
     torch.testing.assert_close(a.running_var, b.running_var)
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from emofuse.errors import ConfigError
 from emofuse.models.layers import PaddedLSTM, attention, length_mask, masked_batch_norm, statistics_pooling
@@ -67,15 +68,18 @@ class CMAConfig:
 
 
 class ConvBlock(nn.Module):
-    """Conv1d, batch normalisation, ReLU, max pooling: one of the three blocks behind Eq. (1)."""
+    """Conv1d, batch normalisation, ReLU, max pooling: one of the three blocks behind Eq. (1).
+
+    Computed as a picture one pixel high in torch's channels-last layout: the values are those of the
+    one-dimensional layers, whose pooling torch does not vectorise on a CPU.
+    """
 
     def __init__(self, n_input: int, n_output: int, kernel: int, stride: int, pool: int, pool_stride: int) -> None:
         """Sizes in steps; padding is half a kernel, so that stride 1 keeps the length."""
         super().__init__()
         self.kernel, self.stride, self.pool_size, self.pool_stride = kernel, stride, pool, pool_stride
         self.conv = nn.Conv1d(n_input, n_output, kernel, stride, padding=kernel // 2)
-        self.norm = nn.BatchNorm1d(n_output)
-        self.pool = nn.MaxPool1d(pool, pool_stride)
+        self.norm = nn.BatchNorm2d(n_output)
 
     def n_frames(self, n_steps: Tensor) -> tuple[Tensor, Tensor]:
         """Steps after the convolution and after the pooling, for input lengths (batch,)."""
@@ -83,15 +87,16 @@ class ConvBlock(nn.Module):
         return convolved, (convolved - self.pool_size) // self.pool_stride + 1
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, channels, time), (batch,) -> (batch, filters, fewer), (batch,); padded steps are zero."""
+        """(batch, channels, 1, time), (batch,) -> (batch, filters, 1, fewer), (batch,); padded steps are zero."""
         convolved, pooled = self.n_frames(lengths)
-        x = self.conv(x)
-        x = masked_batch_norm(self.norm, x, length_mask(convolved, x.shape[2]))
+        weight = self.conv.weight[:, :, None]
+        x = F.conv2d(x, weight, self.conv.bias, (1, self.stride), (0, self.kernel // 2))
+        x = masked_batch_norm(self.norm, x, length_mask(convolved, x.shape[3]))
         # The paper's order is ReLU, then pooling: the same values, as both are monotone, on half as many of them.
-        x = torch.relu(self.pool(x))
-        mask = length_mask(pooled, x.shape[2])
+        x = torch.relu(F.max_pool2d(x, (1, self.pool_size), (1, self.pool_stride)))
+        mask = length_mask(pooled, x.shape[3])
         # The next convolution must see zeros behind the end, as it would without padding.
-        return (x if bool(mask.all()) else x * mask[:, None]), pooled
+        return (x if bool(mask.all()) else x * mask[:, None, None]), pooled
 
 
 class SpeechEncoder(nn.Module):
@@ -116,7 +121,8 @@ class SpeechEncoder(nn.Module):
 
     def forward(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, samples) or (batch, frames, bins), (batch,) -> (batch, T, d_model), (batch,)."""
-        x = speech[:, None] if self.is_raw else speech.transpose(1, 2)
+        x = (speech[:, None] if self.is_raw else speech.transpose(1, 2))[:, :, None]
+        x = x.to(memory_format=torch.channels_last)
         n_frames = lengths
         for block in self.blocks:  # before the layers, which refuse a batch of short clips in torch's words
             n_frames = block.n_frames(n_frames)[1]  # type: ignore[operator]
@@ -124,7 +130,7 @@ class SpeechEncoder(nn.Module):
                 raise ConfigError("a clip is too short for the convolutions' strides: nothing is left after them")
         for block in self.blocks:
             x, lengths = block(x, lengths)
-        h_audio = self.lstm(x.transpose(1, 2), lengths)
+        h_audio = self.lstm(x[:, :, 0].transpose(1, 2), lengths)
         return self.project(self.dropout(h_audio)), lengths
 
 
