@@ -17,3 +17,9 @@ def corpora_dir() -> Path:
     if not value:
         pytest.skip("EMOFUSE_DATA is not set: no real corpora here")
     return Path(value)
+
+
+@pytest.fixture(scope="session")
+def example_clip() -> Path:
+    """The clip that the repository ships: a synthetic voice, about two seconds."""
+    return Path(__file__).parents[1] / "examples" / "hello.wav"

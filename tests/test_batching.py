@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from emofuse.batching import IGNORE, Example, collate, crop, evaluation_batches, pad, stable_seed, training_batches
+from emofuse.batching import (
+    IGNORE,
+    Example,
+    collate,
+    crop,
+    evaluation_batches,
+    jitter_faces,
+    pad,
+    stable_seed,
+    training_batches,
+)
 from emofuse.errors import DataError
 from emofuse.models import MODELS, build, make_config
 
@@ -13,6 +23,7 @@ SMALL = {
     "CMAConfig": SMALL_CMA,
     "MMANConfig": {"feature_dims": {"speech": 2, "visual": 3, "text": 4}, "d_model": 4, "n_hidden": 4, "n_dense": 3},
     "TextCNNConfig": {"word_dim": 3, "filters": 2, "n_features": 3},
+    "FaceCNNConfig": {"channels": (2, 3)},
 }
 
 
@@ -82,6 +93,7 @@ def test_field_names_are_the_parameter_names_of_forward(name):
         expected = {"lengths"}
     else:
         arrays = {"speech": np.ones(2000, np.float32), "text": np.ones((5, 3), np.float32)}
+        arrays["visual"] = np.ones((2, 48, 48), np.uint8)
         if "spectrogram" in name:
             arrays["speech"] = np.ones((60, 4), np.float32)
         inputs = {m: arrays[m] for m in entry.modalities}
@@ -181,3 +193,36 @@ def test_stable_seed_is_the_same_in_every_process():
     assert stable_seed(0, "order", 1) != stable_seed(0, "order", 2)
     assert stable_seed("1") != stable_seed(1)
     assert all(0 <= stable_seed(i) < 2**63 for i in range(100))
+
+
+def face(name: str, frames: np.ndarray, votes: list[float] | None = None) -> Example:
+    return Example((name,), np.array([0]), {"visual": frames}, None if votes is None else np.array([votes]))
+
+
+def test_votes_are_there_when_every_utterance_has_them():
+    frames = np.zeros((1, 4, 4), np.uint8)
+    both = collate([face("a", frames, [0.25, 0.75]), face("b", frames, [1.0, 0.0])], "utterance")
+    assert both.votes is not None
+    assert both.votes.tolist() == [[0.25, 0.75], [1.0, 0.0]]
+    assert both.to(torch.device("meta")).votes is not None
+    assert collate([face("a", frames, [0.25, 0.75]), face("b", frames)], "utterance").votes is None
+
+
+def test_jitter_changes_all_frames_of_a_face_alike():
+    picture = np.random.default_rng(0).integers(0, 255, (48, 48), dtype=np.uint8)
+    frames = np.stack([picture, picture])
+    moved = [jitter_faces(face("a", frames), np.random.default_rng(seed)).inputs["visual"] for seed in (1, 1, 2)]
+    assert moved[0].shape == frames.shape
+    assert moved[0].dtype == np.uint8
+    np.testing.assert_array_equal(moved[0][0], moved[0][1])
+    np.testing.assert_array_equal(moved[0], moved[1])
+    assert (moved[0] != moved[2]).mean() > 0.5
+    assert (moved[0][0] != picture).mean() > 0.5
+
+
+def test_jitter_is_on_where_it_is_asked_for():
+    frames = np.random.default_rng(0).integers(0, 255, (1, 48, 48), dtype=np.uint8)
+    (plain,) = training_batches([face("a", frames)], "utterance", 1, 0)
+    (varied,) = training_batches([face("a", frames)], "utterance", 1, 0, jitter=True)
+    assert plain.inputs["visual"][0].numpy().tolist() == frames.tolist()
+    assert varied.inputs["visual"][0].numpy().tolist() != frames.tolist()

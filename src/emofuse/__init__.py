@@ -1,14 +1,14 @@
 """Emotion recognition from speech, words and face, in conversation.
 
-``emofuse.load().predict("clip.wav", text="...")`` gives a `Prediction`.
+``emofuse.load().predict("talk.mp4")`` gives a `Timeline`: a `Prediction` an utterance.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emofuse.predictor import Prediction, Predictor, load
+    from emofuse.predictor import Prediction, Predictor, Sources, Timeline, load, to_pandas
 
-__all__ = ["Prediction", "Predictor", "load"]
+__all__ = ["Prediction", "Predictor", "Sources", "Timeline", "load", "to_pandas"]
 
 
 def __getattr__(name: str) -> Any:

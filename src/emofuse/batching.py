@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,11 +24,13 @@ class Example:
         labels: (len(ids),) class indices, `IGNORE` where there is none.
         inputs: Modality to array. Utterance level: a sequence in time, (steps,) or (steps, dim).
             Conversation level: one vector an utterance, (len(ids), dim).
+        votes: (len(ids), n_classes) shares of the annotators' votes, where they were published.
     """
 
     ids: tuple[str, ...]
     labels: np.ndarray
     inputs: dict[str, np.ndarray]
+    votes: np.ndarray | None = None
 
     @property
     def n_steps(self) -> int:
@@ -39,16 +42,19 @@ class Example:
 class Batch:
     """Padded examples: ``model(**batch.inputs)`` gives logits that align with `labels`.
 
-    `labels` is (batch,) at utterance level and (batch, utterances) at conversation level.
+    `labels` is (batch,) at utterance level and (batch, utterances) at conversation level; `votes`,
+    (batch, n_classes), is there when every utterance of an utterance-level batch has them.
     """
 
     inputs: dict[str, Tensor]
     labels: Tensor
     ids: tuple[tuple[str, ...], ...]
+    votes: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
-        return Batch({k: v.to(device) for k, v in self.inputs.items()}, self.labels.to(device), self.ids)
+        inputs = {k: v.to(device) for k, v in self.inputs.items()}
+        return Batch(inputs, self.labels.to(device), self.ids, None if self.votes is None else self.votes.to(device))
 
 
 def pad(arrays: Sequence[np.ndarray], value: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -68,11 +74,15 @@ def collate(examples: Sequence[Example], level: str) -> Batch:
     for modality in examples[0].inputs:
         inputs[modality], lengths = pad([e.inputs[modality] for e in examples])
         inputs["lengths" if level == "conversation" else f"{modality}_lengths"] = lengths
+    votes = None
     if level == "conversation":
         labels, _ = pad([e.labels for e in examples], IGNORE)
     else:
         labels = torch.tensor([int(e.labels[0]) for e in examples])
-    return Batch(inputs, labels, tuple(e.ids for e in examples))
+        shares = [e.votes for e in examples if e.votes is not None]
+        if len(shares) == len(examples):
+            votes = torch.from_numpy(np.concatenate(shares).astype(np.float32))
+    return Batch(inputs, labels, tuple(e.ids for e in examples), votes)
 
 
 def stable_seed(*parts: object) -> int:
@@ -91,11 +101,32 @@ def crop(example: Example, n_steps: int, rng: np.random.Generator) -> Example:
     if len(speech) <= n_steps:
         return example
     start = int(rng.integers(len(speech) - n_steps + 1))
-    return Example(example.ids, example.labels, {**example.inputs, "speech": speech[start : start + n_steps]})
+    return replace(example, inputs={**example.inputs, "speech": speech[start : start + n_steps]})
+
+
+def jitter_faces(example: Example, rng: np.random.Generator) -> Example:
+    """Faces (frames, height, width) as another detector might have cut them: one change for all frames.
+
+    Mirrored half of the time, turned by up to 10 degrees, scaled by up to a tenth, shifted by up to a twelfth.
+    """
+    faces = example.inputs["visual"]
+    height, width = faces.shape[1:]
+    turn, scale = rng.uniform(-10, 10), rng.uniform(0.9, 1.1)
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn, scale)
+    matrix[:, 2] += rng.uniform(-1, 1, 2) * (width / 12, height / 12)
+    if rng.random() < 0.5:
+        faces = faces[:, :, ::-1]
+    moved = [cv2.warpAffine(f, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE) for f in faces.copy()]
+    return replace(example, inputs={**example.inputs, "visual": np.stack(moved)})
 
 
 def training_batches(
-    examples: Sequence[Example], level: str, batch_size: int, seed: int, crop_steps: int | None = None
+    examples: Sequence[Example],
+    level: str,
+    batch_size: int,
+    seed: int,
+    crop_steps: int | None = None,
+    jitter: bool = False,
 ) -> Iterator[Batch]:
     """One epoch in an order that `seed` alone decides.
 
@@ -108,11 +139,14 @@ def training_batches(
         batch_size: Examples a batch.
         seed: Different for every epoch.
         crop_steps: If given, a random part of so many steps of each longer speech input is used.
+        jitter: Vary the faces, see `jitter_faces`.
     """
     rng = np.random.default_rng(seed)
     chosen = [examples[i] for i in rng.permutation(len(examples))]
     if crop_steps is not None:
         chosen = [crop(e, crop_steps, rng) for e in chosen]
+    if jitter:
+        chosen = [jitter_faces(e, rng) for e in chosen]
     groups: list[list[Example]] = []
     pool = 8 * batch_size
     for start in range(0, len(chosen), pool):

@@ -85,7 +85,7 @@ def test_predict_prints_one_json_object_a_line(clip: Path) -> None:
         prediction = json.loads(line)
         assert set(prediction) >= FIELDS
         assert prediction["modalities"] == ["speech"]
-        assert prediction["missing"] == ["text"]
+        assert prediction["missing"] == ["visual", "text"]
         assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-3)
         assert prediction["label"] == max(prediction["probabilities"], key=prediction["probabilities"].get)
 
@@ -104,7 +104,7 @@ def test_predict_uses_the_words(clip: Path) -> None:
 def test_predict_text_names_label_and_what_is_missing(clip: Path) -> None:
     line = run("predict", clip)
     assert "tone.wav" in line
-    assert "from speech, without text" in line
+    assert "from speech, without visual and text" in line
 
 
 @pytest.mark.parametrize(

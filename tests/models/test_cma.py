@@ -106,6 +106,42 @@ def test_each_modality_matters_to_cma():
         assert (changed - logits).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_attention_received_sums_to_one_and_ignores_padding(name):
+    model = small(name).eval()
+    batch = inputs(model)
+    received = model.attention_received(**batch)
+    assert set(received) == set(model.config.modalities)
+    for weights in received.values():
+        torch.testing.assert_close(weights.sum(1), torch.ones(3))
+        assert weights.min() >= 0
+    alone = {k: v[1:2] for k, v in batch.items()}
+    for modality in model.config.modalities:
+        n = int(alone[f"{modality}_lengths"])
+        alone[modality] = alone[modality][:, :n]
+    for modality, weights in model.attention_received(**alone).items():
+        n = weights.shape[1]
+        torch.testing.assert_close(received[modality][1, :n], weights[0], rtol=1e-4, atol=1e-6)
+        assert received[modality][1, n:].abs().sum() == 0
+
+
+def test_weights_are_those_that_forward_uses():
+    torch.manual_seed(0)
+    block = CrossModalBlock(CMAConfig(d_model=8, n_heads=2))
+    with torch.no_grad():  # one head's values pass through: attention times value, and nothing else
+        for linear in (block.value, block.output):
+            linear.weight.copy_(torch.eye(8))
+            linear.bias.zero_()
+        block.feed_forward[2].weight.zero_()
+        block.feed_forward[2].bias.zero_()
+    block.n_heads = 1
+    block.scale = 1 / math.sqrt(8)
+    x, context = torch.randn(1, 3, 8), torch.randn(1, 5, 8)
+    mask = torch.tensor([[True, True, True, True, False]])
+    expected = x + block.weights(x, context, mask) @ block.norm_context(context)
+    torch.testing.assert_close(block(x, context, mask), expected)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_a_conv_block_is_the_four_layers_of_the_paper(training):
     block = ConvBlock(2, 3, kernel=5, stride=2, pool=4, pool_stride=2).train(training)

@@ -8,10 +8,21 @@ import torch
 
 from emofuse.batching import IGNORE
 from emofuse.corpora.utterance import Corpus, Utterance
-from emofuse.errors import DataError
+from emofuse.errors import ConfigError, DataError
 from emofuse.features.acoustic import N_BINS, log_power_spectrogram
 from emofuse.labels import label_set
-from emofuse.protocol.inputs import FeatureConfig, fit_feature, load_raw, load_vectors, make_examples, speech_array
+from emofuse.protocol.inputs import (
+    FeatureConfig,
+    feature_from_state,
+    feature_state,
+    fit_feature,
+    load_raw,
+    load_vectors,
+    make_examples,
+    pool_rows,
+    speech_array,
+    vote_shares,
+)
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs
 from emofuse.protocol.splits import make_folds
@@ -269,3 +280,75 @@ def test_an_utterance_is_an_example_of_its_own() -> None:
     assert [e.ids for e in examples] == [(i,) for i in ids]
     assert [e.labels.tolist() for e in examples] == [[1], [1], [IGNORE]]
     np.testing.assert_array_equal(examples[1].inputs["speech"], [1, 1])
+
+
+def test_shares_of_the_votes_that_fall_on_a_class() -> None:
+    # surprised has no class; calm merges into neutral
+    assert vote_shares({"angry": 1, "calm": 2, "neutral": 1, "surprised": 6}, CLASSES).tolist() == [0.25, 0, 0.75, 0]
+    assert vote_shares({"surprised": 6}, CLASSES).tolist() == [0, 0, 0, 0]
+    voted = replace(turn("v", None, 0, "angry"), votes={"angry": 3, "sad": 1})
+    (example,) = make_examples(["v"], {"v": voted}, {"speech": {"v": np.zeros(2)}}, CLASSES, "utterance")
+    assert example.votes is not None
+    assert example.votes.tolist() == [[0.75, 0, 0, 0.25]]
+
+
+def clips(folder: Path, n: int = 3) -> Corpus:
+    """Tones of several lengths."""
+    utterances = []
+    for i in range(n):
+        sf.write(folder / f"{i}.wav", tone(1 + i / 4, 0.1 * (i + 1)), 16_000)
+        utterances.append(Utterance(f"u{i}", "manifest", "sad", text="so glad", audio=folder / f"{i}.wav"))
+    return Corpus("manifest", tuple(utterances))
+
+
+LOG_MEL = FeatureConfig(kind="extract", extractor="log-mel")
+
+
+def test_extracted_features_are_pooled_as_asked() -> None:
+    rows = np.array([[1.0, 0.0], [3.0, 4.0]])
+    assert pool_rows(rows, LOG_MEL).tolist() == [2, 2, 1, 2]
+    assert pool_rows(rows, LOG_MEL.model_copy(update={"pooling": "mean"})).tolist() == [2, 2]
+    assert pool_rows(rows, LOG_MEL.model_copy(update={"pooling": "none"})) is rows
+    assert pool_rows(rows[0], LOG_MEL) is not None
+
+
+def test_extracted_features_are_computed_once_where_there_is_a_store(tmp_path: Path, monkeypatch) -> None:
+    corpus = clips(tmp_path)
+    direct = load_raw(corpus.utterances, corpus, "speech", LOG_MEL)
+    stored = load_raw(corpus.utterances, corpus, "speech", LOG_MEL, tmp_path / "store")
+    assert direct.arrays["u0"].shape == (160,)
+    for i, array in direct.arrays.items():
+        np.testing.assert_array_equal(array, stored.arrays[i])
+    for file in tmp_path.glob("*.wav"):  # features are handed on without the recordings
+        file.unlink()
+    again = load_raw(corpus.utterances, corpus, "speech", LOG_MEL, tmp_path / "store")
+    np.testing.assert_array_equal(again.arrays["u2"], direct.arrays["u2"])
+    with pytest.raises(DataError, match="3 features cannot be had; of utterance u0: "):
+        load_raw(corpus.utterances, corpus, "speech", LOG_MEL)
+
+
+def test_a_feature_of_another_modality_is_refused(tmp_path: Path) -> None:
+    corpus = clips(tmp_path, 1)
+    with pytest.raises(ConfigError, match=r"features\.text: log-mel is a feature of speech"):
+        load_raw(corpus.utterances, corpus, "text", LOG_MEL)
+    with pytest.raises(ValueError, match="unknown; known: waveform"):
+        FeatureConfig(kind="extract", extractor="nothing")
+    with pytest.raises(ValueError, match="are for kind extract"):
+        FeatureConfig(kind="words", extractor="log-mel")
+
+
+@pytest.mark.parametrize("pooling", ["statistics", "none"])
+def test_a_checkpoint_knows_what_it_extracted(tmp_path: Path, pooling: str) -> None:
+    config = LOG_MEL.model_copy(update={"pooling": pooling})
+    corpus = clips(tmp_path)
+    raw = load_raw(corpus.utterances, corpus, "speech", config).arrays
+    common = {"vectors": None, "n_classes": 2, "metric": "ua", "seed": 0, "device": torch.device("cpu")}
+    fitted = fit_feature(config, raw, {}, {}, **common)
+    meta, arrays = feature_state(fitted)
+    loaded = feature_from_state(meta, arrays)
+    for a, b in zip(loaded.transform(list(raw.values())), fitted.transform(list(raw.values())), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-3)  # a checkpoint holds float32
+    assert loaded.dim == fitted.dim == (160 if pooling == "statistics" else 80)
+    meta["extractor_settings"]["n_mels"] = 40
+    with pytest.raises(ConfigError, match="log-mel: not as it was in training"):
+        feature_from_state(meta, arrays)

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -348,6 +349,35 @@ def test_class_weights_and_smoothing_enter_the_loss():
     config = TrainingConfig(batch_size=3, label_smoothing=0.2)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.0)
     assert train_epoch(model, optimiser, examples, "conversation", config, weight, 0, 0) == pytest.approx(expected)
+
+
+def test_soft_votes_are_the_target():
+    torch.manual_seed(0)
+    model = build("cma-text", make_config("cma-text", **SIZES["cma-text"], dropout=0.0))
+    examples = [replace(e, votes=np.array([[0.2, 0.3, 0.5]])) for e in words(4, 0)]
+    log_p = model(**collate(examples, "utterance").inputs).log_softmax(-1).detach()
+    expected = -(log_p @ torch.tensor([0.2, 0.3, 0.5])).mean().item()
+    config = TrainingConfig(batch_size=4, soft_votes=True)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.0)
+    assert train_epoch(model, optimiser, examples, "utterance", config, None, 0, 0) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ConfigError, match="some utterance of the corpus has no votes"):
+        train_epoch(model, optimiser, words(4, 0), "utterance", config, None, 0, 0)
+
+
+def test_the_learning_rate_falls_along_half_a_cosine(monkeypatch):
+    rates = []
+
+    def epoch(model, optimiser, *_):
+        rates.append(optimiser.param_groups[0]["lr"])
+        return 0.0
+
+    monkeypatch.setattr(train_module, "train_epoch", epoch)
+    examples = words(3, 0)
+    model = build("cma-text", make_config("cma-text", **SIZES["cma-text"]))
+    config = TrainingConfig(learning_rate=0.4, max_epochs=4, patience=0, decay="cosine")
+    fit(model, examples, examples, level="utterance", n_classes=3, config=config, metric="wa", seed=0)
+    # (1 + cos(k pi / 4)) / 2 of it for k = 0, 1, 2, 3
+    assert rates == pytest.approx([0.4, 0.4 * (2 + 2**0.5) / 4, 0.2, 0.4 * (2 - 2**0.5) / 4])
 
 
 @pytest.mark.parametrize(("n_train", "n_select"), [(0, 1), (1, 0)])

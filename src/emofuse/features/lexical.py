@@ -52,6 +52,11 @@ def tokenize(text: str) -> list[str]:
     return [{"..": "...", "--": "--"}.get(token[:2], token) if token[0] in ".-" else token for token in tokens]
 
 
+def split_words(text: str) -> list[str]:
+    """The words of a text as a reader sees them; their tokens, one after the other, are the text's tokens."""
+    return _MARKER.sub(r" \1 ", text).split()
+
+
 @dataclass(frozen=True, eq=False)
 class WordVectors:
     """A table of word vectors.
@@ -81,6 +86,17 @@ class WordVectors:
         """
         rows = [row for token in tokenize(text) for row in self._rows(token)][:max_words]
         return self.vectors[rows] if rows else np.zeros((1, self.dim), np.float32)
+
+    def encode_words(self, words: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of all words of `split_words` that are in the table, and which word each comes from.
+
+        Returns:
+            float32 ``(n, dim)`` and int ``(n,)``, rising; n is 0 when no word is known, and may be
+            larger than the number of words: ``don't`` is two tokens.
+        """
+        pairs = [(row, i) for i, word in enumerate(words) for token in tokenize(word) for row in self._rows(token)]
+        rows, index = ([row for row, _ in pairs], [i for _, i in pairs])
+        return self.vectors[rows] if rows else np.zeros((0, self.dim), np.float32), np.array(index, dtype=int)
 
     def coverage(self, texts: Iterable[str]) -> float:
         """Share of the tokens of `texts` that have a vector, 0 to 1; 0 when there are no tokens."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from emofuse.errors import ConfigError, DataError, EmofuseError
+from emofuse.progress import progress as progress_bar
 
 app = typer.Typer(
     help="Emotion recognition from speech, words and face, in conversation.",
@@ -28,44 +29,120 @@ class Selection(StrEnum):
 
 
 class Format(StrEnum):
-    """How a prediction is printed."""
+    """How predictions are written."""
 
     text = "text"
     json = "json"
+    csv = "csv"
+    textgrid = "textgrid"
+    eaf = "eaf"
+    srt = "srt"
 
 
 Data = Annotated[Path, typer.Option("--data", help="Folder or file of the recipe's corpus.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a recipe's value, e.g. training.max_epochs=5.")]
+Features = Annotated[
+    Path | None, typer.Option("--features", help="Feature store: extracted features are looked up in it and added.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 
 
 @app.command()
 def predict(
-    media: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio or video files.", show_default=False)],
-    text: Annotated[str | None, typer.Option(help="The words that were said, for a single file.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Checkpoint folder; default: the model that ships.")] = None,
-    format: Annotated[Format, typer.Option(help="text for people, json for one object a line.")] = Format.text,
+    media: Annotated[
+        list[str],
+        typer.Argument(metavar="MEDIA...", help="Files, folders, patterns, @LIST.", show_default=False),
+    ],
+    text: Annotated[str | None, typer.Option(help="The words that were said in a single file.")] = None,
+    transcript: Annotated[
+        Path | None, typer.Option(help="Words: SRT, WebVTT, Whisper JSON or txt; or a folder of them.")
+    ] = None,
+    segments: Annotated[
+        Path | None, typer.Option(help="Utterances: csv, RTTM, TextGrid or ELAN; or a folder of them.")
+    ] = None,
+    asr: Annotated[
+        str | None, typer.Option(help="Recognise the words with this Whisper model: name or folder.")
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="Of the recognition, as en; default: found out.")] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Take each file as one utterance.")] = False,
+    model: Annotated[str, typer.Option(help="Checkpoint folder; default: the model that ships.")] = "default",
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Mark as unsure what is less probable than this.")
+    ] = 0.5,
+    face_detector: Annotated[
+        Path | None, typer.Option(help="BlazeFace (.tflite) or YuNet (.onnx) file; default: OpenCV's own.")
+    ] = None,
+    frame_rate: Annotated[float, typer.Option(min=0.1, help="Pictures a second looked at for faces.")] = 5.0,
+    format: Annotated[Format, typer.Option(help="How to print or write.")] = Format.text,
+    out: Annotated[Path | None, typer.Option(help="File, or folder for a file each, instead of printing.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out files whose result is in --out.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Also write a page with player and timeline (HTML).")] = None,
 ) -> None:
-    """Say which emotion each file expresses, how sure that is, and on what evidence."""
+    """Say who felt what, when, how sure that is, and on what evidence."""
     import torch
 
-    from emofuse.predictor import load
+    from emofuse.interfaces.predict import Job, expand, run
+    from emofuse.media.recognition import Recogniser
+    from emofuse.predictor import FaceFinder, Sources, load
 
-    if text is not None and len(media) > 1:
-        raise ConfigError(f"--text is for one file, {len(media)} were given")
-    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
-    predictor = load(model)
-    for prediction in predictor.predict_many(media, text):
-        print(json.dumps(prediction.to_dict(), ensure_ascii=False) if format == Format.json else _line(prediction))
+    files = expand(media)
+    for option, value in (("--text", text), ("--transcript", transcript), ("--segments", segments)):
+        if value is not None and len(files) > 1 and not (isinstance(value, Path) and value.is_dir()):
+            several = "" if option == "--text" else "; for several give a folder of files named like them"
+            raise ConfigError(f"{option} is for one file, {len(files)} were given{several}")
+    n_threads = max(1, torch.get_num_threads() // 2)
+    torch.set_num_threads(n_threads)
+    predictor = load(model, threshold)
+    recogniser = None if asr is None else Recogniser(asr, language, 2 * n_threads)
+    sources = Sources(segments, transcript, text, whole, recogniser)
+    finder = FaceFinder(face_detector, frame_rate) if "visual" in predictor.modalities else None
+    raise typer.Exit(run(Job(predictor, sources, finder, format, out, resume, report, model), files))
 
 
-def _line(p: Any) -> str:
-    ranked = sorted(p.probabilities.items(), key=lambda item: -item[1])
-    shares = "  ".join(f"{name} {value:.0%}" for name, value in ranked)
-    missing = f", without {', '.join(p.missing)}" if p.missing else ""
-    where = f"{p.source}  {p.start_s:.2f}-{p.end_s:.2f} s"
-    return f"{where}  {p.label.upper()}  ({shares})  from {', '.join(p.modalities)}{missing}"
+@app.command()
+def extract(
+    features: Annotated[
+        list[str], typer.Argument(metavar="FEATURE...", help="Names as `emofuse features` lists them.")
+    ],
+    data: Annotated[Path, typer.Option(help="Corpus, table of your own (csv, JSONL, Parquet) or folder of media.")],
+    out: Annotated[Path, typer.Option(help="Folder of the feature store; more can be added to it.")],
+    corpus: Annotated[str | None, typer.Option(help="Reader, as `emofuse corpora` lists them.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="The feature's network: folder, file or name.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="Option of the feature, e.g. n_mels=64.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    half: Annotated[bool, typer.Option("--half", help="Store float16: half the space.")] = False,
+    export: Annotated[Path | None, typer.Option(help="Also write one Parquet table, a row an utterance.")] = None,
+) -> None:
+    """Extract features into a store; what is there already is looked up, what failed is listed (exit 1)."""
+    from emofuse.interfaces.extract import find_utterances, run
+    from emofuse.protocol.recipe import assign
+
+    _one_thread()
+    options: dict[str, Any] = {}
+    for assignment in assignments or []:
+        assign(options, assignment)
+    code = run(
+        features,
+        find_utterances(data, corpus),
+        out,
+        encoder=encoder,
+        options=options,
+        jobs=jobs,
+        half=half,
+        export=export,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def features() -> None:
+    """List the features that can be extracted."""
+    from emofuse.interfaces.extract import listing
+
+    print(*listing(), sep="\n")
 
 
 @app.command()
@@ -79,6 +156,7 @@ def train(
     assignments: Set = None,
     selection: Annotated[Selection, typer.Option(help="What chooses the epoch.")] = Selection.dev,
     device: Device = "auto",
+    store: Features = None,
 ) -> None:
     """Train one system on one fold and write a checkpoint; run again after an interruption to go on."""
     import shutil
@@ -94,7 +172,7 @@ def train(
         raise ConfigError(f"--system {name}: {chosen.name} has {', '.join(chosen.systems)}")
     refuse_foreign_folder(out)
     _one_thread()
-    session = Session(Plan(chosen, data, out, (seed,), selection.value, device))
+    session = Session(Plan(chosen, data, out, (seed,), selection.value, device, features=store))
     folds = [f.name for f in session.folds(seed)]
     if fold is not None and fold not in folds:
         raise ConfigError(f"--fold {fold}: {chosen.protocol} has {', '.join(folds)}")
@@ -103,7 +181,7 @@ def train(
     print(f"{name} on {chosen.corpus}, {chosen.protocol}, fold {run.fold.name}, seed {seed}: {parts} utterances")
     metric = protocol(chosen.protocol).metric
     state = out.with_name(f"{out.name}.state.partial") / f"{run.fold.name}-{seed}-{session.plan.fingerprint}"
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task(name, total=None)
 
         def on_epoch(part: str, entry: dict[str, float]) -> None:
@@ -132,6 +210,7 @@ def evaluate(
     corpus: Annotated[str | None, typer.Option(help="Reader of another corpus than the one trained on.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: Device = "auto",
+    store: Features = None,
 ) -> None:
     """Score a checkpoint: on its fold's test part, or on all of another corpus."""
     from emofuse.checkpoint import load_checkpoint
@@ -145,7 +224,8 @@ def evaluate(
     if name is None:
         raise ConfigError(f"{checkpoint}: does not name its corpus, give --corpus NAME")
     # Tables of one's own share a reader: the one that is named is another one than that of the training.
-    report = score(loaded, load_corpus(name, data), choose_device(device), everything=corpus == "manifest")
+    everything = corpus == "manifest"
+    report = score(loaded, load_corpus(name, data), choose_device(device), everything, store)
     if as_json:
         print(json.dumps(report))
         return
@@ -168,6 +248,7 @@ def benchmark(
     jobs: Annotated[int, typer.Option(min=1, help="Processes; one runs a fold under a seed.")] = 1,
     assignments: Set = None,
     device: Device = "auto",
+    store: Features = None,
 ) -> None:
     """Run every system of one or more recipes over folds and seeds; run again after an interruption to go on."""
     from emofuse.corpora.merge import part_folder
@@ -179,7 +260,7 @@ def benchmark(
         single = len(recipes) == 1
         folder = out if out is not None and single else (out or Path("runs")) / recipe.name
         source = data if single or "+" in recipe.corpus else part_folder(data, recipe.corpus)
-        plans.append(Plan(recipe, source, folder, tuple(range(seeds)), selection.value, device, jobs))
+        plans.append(Plan(recipe, source, folder, tuple(range(seeds)), selection.value, device, jobs, store))
     for plan in plans:
         _benchmark(plan)
 
@@ -198,7 +279,7 @@ def _benchmark(plan: Any) -> None:
     print(
         f"at most {_duration(session.estimate_s())}, less with early stopping and for runs already on disk", flush=True
     )
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task(recipe.name, total=n_runs)
 
         def on_event(event: str) -> None:
@@ -268,14 +349,6 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-def _progress() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True))
 
 
 def _duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ from torch import nn
 
 from emofuse.errors import ConfigError
 from emofuse.models.cma import CMA, CMAConfig
+from emofuse.models.face_cnn import FaceCNN, FaceCNNConfig
 from emofuse.models.mman import MMAN, EarlyFusion, LateFusion, MMANConfig, MultiModalFusion
 from emofuse.models.text_cnn import TextCNN, TextCNNConfig
 
@@ -63,6 +64,7 @@ MODELS: dict[str, System] = {
     "clstm-mma": _mman(MultiModalFusion),
     "mman": _mman(MMAN),
     "text-cnn": System("Kim 2014", "utterance", ("text",), TextCNNConfig, TextCNN, {}),
+    "face-cnn": System("Barsoum et al. 2016", "utterance", ("visual",), FaceCNNConfig, FaceCNN, {}),
 }
 
 

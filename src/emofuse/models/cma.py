@@ -170,6 +170,12 @@ class CrossModalBlock(nn.Module):
         """(batch, time, d_model) -> (batch, heads, time, d_query)."""
         return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
 
+    def weights(self, x: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
+        """What `forward` weighs the values with, averaged over the heads: (batch, n_q, n_k), rows sum to 1."""
+        q, k = self._heads(self.query(self.norm_query(x))), self._heads(self.key(self.norm_context(context)))
+        scores = self.scale * q @ k.transpose(2, 3)
+        return scores.masked_fill(~context_mask[:, None, None], -torch.inf).softmax(-1).mean(1)
+
     def forward(self, x: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
         """Query (batch, n_q, d), key and value (batch, n_k, d), mask (batch, n_k) -> (batch, n_q, d)."""
         query, context = self.norm_query(x), self.norm_context(context)
@@ -219,6 +225,49 @@ class CMA(nn.Module):
         Returns:
             (batch, n_classes).
         """
+        states, masks = self._encode(speech, speech_lengths, text, text_lengths)
+        pooled = []
+        for modality in states:
+            other = self._context_of(modality)
+            x = states[modality]
+            for block in self.attention[modality]:  # type: ignore[union-attr]
+                x = block(x, states[other], masks[other])
+            pooled.append(statistics_pooling(x, masks[modality]))  # Eq. (7)-(8)
+        return self.output(torch.cat(pooled, dim=-1))
+
+    def attention_received(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """How much attention each frame or word receives, of the same inputs as `forward`.
+
+        The mean over heads, blocks and valid queries of the attention's weights.
+
+        Returns:
+            Modality to (batch, time); each row sums to 1 over its valid steps.
+        """
+        states, masks = self._encode(**inputs)
+        received: dict[str, Tensor] = {}
+        for modality in states:
+            other = self._context_of(modality)
+            x, queries = states[modality], masks[modality].to(states[modality].dtype)
+            total = torch.zeros_like(masks[other], dtype=x.dtype)
+            for block in self.attention[modality]:  # type: ignore[union-attr]
+                weights = block.weights(x, states[other], masks[other])  # type: ignore[operator]
+                total = total + torch.einsum("bqk,bq->bk", weights, queries) / queries.sum(1, keepdim=True)
+                x = block(x, states[other], masks[other])
+            received[other] = total / self.config.n_blocks
+        return received
+
+    def _context_of(self, modality: str) -> str:
+        """The modality that `modality` attends to: the other one; a single one itself."""
+        return next((m for m in self.config.modalities if m != modality), modality)
+
+    def _encode(
+        self,
+        speech: Tensor | None = None,
+        speech_lengths: Tensor | None = None,
+        text: Tensor | None = None,
+        text_lengths: Tensor | None = None,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """H^A and H^T by modality, and the masks of their valid steps."""
         states: dict[str, Tensor] = {}
         masks: dict[str, Tensor] = {}
         if self.speech_encoder is not None:
@@ -227,11 +276,4 @@ class CMA(nn.Module):
         if self.text_encoder is not None:
             states["text"], lengths = self.text_encoder(text, text_lengths)
             masks["text"] = length_mask(lengths, states["text"].shape[1])
-        pooled = []
-        for modality in states:
-            other = next((m for m in states if m != modality), modality)
-            x = states[modality]
-            for block in self.attention[modality]:  # type: ignore[union-attr]
-                x = block(x, states[other], masks[other])
-            pooled.append(statistics_pooling(x, masks[modality]))  # Eq. (7)-(8)
-        return self.output(torch.cat(pooled, dim=-1))
+        return states, masks

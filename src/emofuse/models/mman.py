@@ -122,8 +122,16 @@ class MultiModalFusion(nn.Module):
 
     def forward(self, lengths: Tensor, **features: Tensor) -> Tensor:
         """Lengths (batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes)."""
-        x = torch.stack([self.standardise[m](features[m]) for m in self.modalities], dim=-2)
-        return self.block(self.attention(x).flatten(-2), lengths)
+        return self.block(self.attention(self._stacked(features)).flatten(-2), lengths)
+
+    def modality_weights(self, **features: Tensor) -> dict[str, Tensor]:
+        """Attention that each modality receives, the mean over the asking ones: (batch, utterances) each, sums to 1."""
+        received = self.attention.weights(self._stacked(features)).mean(-2)
+        return {m: received[..., i] for i, m in enumerate(self.modalities)}
+
+    def _stacked(self, features: dict[str, Tensor]) -> Tensor:
+        """(batch, utterances, n_modalities, d_model)."""
+        return torch.stack([self.standardise[m](features[m]) for m in self.modalities], dim=-2)
 
 
 class StagedFusion(nn.Module):

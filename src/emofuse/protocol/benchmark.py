@@ -39,6 +39,7 @@ class Plan:
         selection: ``dev`` or ``test``.
         device: As `choose_device` takes it.
         jobs: Processes; a job is one fold under one seed.
+        features: Folder of the feature store; None: extracted features are computed for this run alone.
     """
 
     recipe: Recipe
@@ -48,6 +49,7 @@ class Plan:
     selection: str = "dev"
     device: str = "auto"
     jobs: int = 1
+    features: Path | None = None
 
     def run_folder(self, name: str, fold: str, seed: int) -> Path:
         """Folder of one run's record."""
@@ -68,7 +70,8 @@ class Session:
         self.corpus = corpus or load_corpus(plan.recipe.corpus, plan.data)
         self.device = choose_device(plan.device)
         used = {i for fold in self.folds(plan.seeds[0]) for i in (*fold.train, *fold.dev, *fold.test)}
-        self.inputs = Inputs(plan.recipe, self.corpus, [u for u in self.corpus.utterances if u.id in used])
+        chosen = [u for u in self.corpus.utterances if u.id in used]
+        self.inputs = Inputs(plan.recipe, self.corpus, chosen, plan.features)
 
     def folds(self, seed: int) -> list[Fold]:
         """Folds under a seed."""

@@ -1,6 +1,7 @@
 """Score a checkpoint on a corpus: on the test part of the fold it was trained for, or on all of another corpus."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,18 @@ def _test_part(checkpoint: Checkpoint, corpus: Corpus, everything: bool) -> tupl
     return labelled(corpus.utterances, classes), classes, "speaker"
 
 
-def evaluate(checkpoint: Checkpoint, corpus: Corpus, device: torch.device, everything: bool = False) -> dict[str, Any]:
+def evaluate(
+    checkpoint: Checkpoint,
+    corpus: Corpus,
+    device: torch.device,
+    everything: bool = False,
+    store: Path | None = None,
+) -> dict[str, Any]:
     """Metrics with intervals, recalls and confusion; of several corpora also one by one, as ``by_corpus``.
 
     On the corpus it was trained on, the test part of its fold is scored; on any other corpus, or with
     `everything` (for another table under the same reader), every utterance whose label has a class.
+    Extracted features are looked up in the feature store `store`, and added to it.
 
     Raises:
         DataError: The corpus lacks what the checkpoint needs.
@@ -55,7 +63,7 @@ def evaluate(checkpoint: Checkpoint, corpus: Corpus, device: torch.device, every
     arrays = {}
     for modality, meta in checkpoint.features.items():
         fitted = feature_from_state(meta, checkpoint.feature_arrays[modality])
-        raw = read_raw(utterances, corpus, modality, fitted.config, fitted.vectors)
+        raw = read_raw(utterances, corpus, modality, fitted.config, fitted.vectors, store)
         arrays[modality] = dict(zip(raw, fitted.transform(list(raw.values())), strict=True))
     level = system(checkpoint.system).level
     by_id = {u.id: u for u in utterances}

@@ -1,25 +1,34 @@
 """From utterances to what a model sees: raw arrays once, then whatever must be fitted inside a fold."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from rich.console import Console
-from rich.progress import track
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emofuse.batching import IGNORE, Example, collate
 from emofuse.corpora.utterance import Corpus, Utterance
-from emofuse.errors import DataError
+from emofuse.errors import ConfigError, DataError
+from emofuse.extraction import extract, load_features
+from emofuse.extractors import EXTRACTORS, make_extractor
 from emofuse.features.acoustic import log_power_spectrogram
+from emofuse.features.extractor import Extractor
 from emofuse.features.lexical import WordVectors, load_word_vectors, tokenize
 from emofuse.features.projection import Projection, fit_projection
+from emofuse.features.store import FeatureStore
 from emofuse.labels import LabelSet
 from emofuse.media.audio import SAMPLE_RATE, read_audio
+from emofuse.media.image import read_face
 from emofuse.models import make_config
 from emofuse.models.text_cnn import TextCNN
+from emofuse.progress import progress
 from emofuse.protocol.train import TrainingConfig, train_system
 
 
@@ -29,8 +38,13 @@ class FeatureConfig(BaseModel):
     Attributes:
         kind: ``stored``: the corpus' own vector. ``waveform`` and ``spectrogram``: from the audio
             file. ``words``: word vectors. ``text-cnn``: the hidden layer of a text CNN over word
-            vectors, trained inside the fold.
-        n_components: ``stored``: project to so many principal components fitted inside the fold; 0: none.
+            vectors, trained inside the fold. ``face``: a face image, 48 × 48 grey values.
+            ``extract``: a feature of `EXTRACTORS`.
+        extractor: ``extract``: its name.
+        encoder: ``extract``: the network it needs, see `Entry.encoder`.
+        pooling: ``extract``, of a feature with rows in time: ``statistics``: their mean and standard
+            deviation, ``mean``: the mean alone; ``none``: the rows, for a system that reads sequences.
+        n_components: ``stored``, ``extract``: project to so many principal components fitted inside the fold; 0: none.
         max_s: ``waveform``, ``spectrogram``: only the first so many seconds are used.
         level: ``rms``: scale each waveform to the same level, so that the recording gain does not
             matter; ``none``: as recorded.
@@ -43,7 +57,10 @@ class FeatureConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["stored", "waveform", "spectrogram", "words", "text-cnn"]
+    kind: Literal["stored", "waveform", "spectrogram", "words", "text-cnn", "face", "extract"]
+    extractor: str = ""
+    encoder: str | None = None
+    pooling: Literal["statistics", "mean", "none"] = "statistics"
     n_components: int = Field(0, ge=0)
     max_s: float = Field(10.0, gt=0)
     level: Literal["none", "rms"] = "none"
@@ -52,6 +69,19 @@ class FeatureConfig(BaseModel):
     vocabulary_size: int = Field(20_000, ge=0)
     dropout: float = Field(0.5, ge=0, lt=1)
     max_epochs: int = Field(30, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FeatureConfig":
+        if self.kind == "extract" and self.extractor not in EXTRACTORS:
+            raise ValueError(f"extractor {self.extractor!r} is unknown; known: {', '.join(EXTRACTORS)}")
+        if self.kind != "extract" and (self.extractor or self.encoder):
+            raise ValueError(f"extractor and encoder are for kind extract, not {self.kind}")
+        return self
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether it is rows in time that are projected one by one."""
+        return self.kind == "spectrogram" or (self.kind == "extract" and self.pooling == "none")
 
     @property
     def steps_per_s(self) -> int:
@@ -66,6 +96,45 @@ def speech_array(waveform: np.ndarray, config: FeatureConfig) -> np.ndarray:
         waveform = waveform * (0.1 / max(float(np.sqrt(np.mean(waveform**2))), 1e-4))
     waveform = waveform.astype(np.float32)
     return waveform if config.kind == "waveform" else log_power_spectrogram(waveform)
+
+
+def pool_rows(array: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """An extracted feature as the model takes it: its rows pooled to a vector where that is asked for."""
+    if array.ndim == 1 or config.pooling == "none":
+        return array
+    mean = array.mean(axis=0)
+    return mean if config.pooling == "mean" else np.concatenate([mean, array.std(axis=0)])
+
+
+def _extract_missing(
+    utterances: Sequence[Utterance], corpus: Corpus, make: Callable[[], Extractor], store: FeatureStore
+) -> None:
+    with progress(transient=True) as bar:
+        task = bar.add_task("extracting features", total=len(utterances))
+        report = extract(utterances, make, store, on_event=lambda _: bar.advance(task))
+    if report.failures:
+        i, reason = report.failures[0]
+        raise DataError(f"{corpus.name}: {len(report.failures)} features cannot be had; of utterance {i}: {reason}")
+
+
+def _extracted(
+    utterances: Sequence[Utterance], corpus: Corpus, modality: str, config: FeatureConfig, store: Path | None
+) -> dict[str, np.ndarray]:
+    """Arrays of a feature of `EXTRACTORS`, looked up in the store or computed."""
+    make = partial(make_extractor, config.extractor, config.encoder)
+    extractor = make()
+    if extractor.modality != modality:
+        raise ConfigError(f"features.{modality}: {config.extractor} is a feature of {extractor.modality}")
+    with ExitStack() as stack:
+        folder = store or Path(stack.enter_context(TemporaryDirectory()))
+        features = stack.enter_context(FeatureStore(folder))
+        name = features.table(extractor).folder.name
+        try:
+            found = load_features(features, name, utterances)
+        except DataError:  # not all of them are there yet
+            _extract_missing(utterances, corpus, make, features)
+            found = load_features(features, name, utterances)
+    return {i: pool_rows(array, config) for i, array in found.items()}
 
 
 def load_vectors(config: FeatureConfig, texts: Sequence[str]) -> WordVectors:
@@ -110,6 +179,10 @@ def _raw_array(
                 f"{corpus.name}: utterance {u.id} has no text, need a transcript for {modality} = {config.kind}"
             )
         return words.encode(u.text, config.max_words)
+    if config.kind == "face":
+        if u.image is None:
+            raise DataError(f"{corpus.name}: utterance {u.id} has no image, need a face for {modality} = face")
+        return read_face(u.image, u.tile)[None]
     path = u.audio or u.video
     if path is None:
         raise DataError(f"{corpus.name}: utterance {u.id} has no audio, need it for {modality} = {config.kind}")
@@ -117,7 +190,12 @@ def _raw_array(
 
 
 def read_raw(
-    utterances: Sequence[Utterance], corpus: Corpus, modality: str, config: FeatureConfig, vectors: WordVectors | None
+    utterances: Sequence[Utterance],
+    corpus: Corpus,
+    modality: str,
+    config: FeatureConfig,
+    vectors: WordVectors | None,
+    store: Path | None = None,
 ) -> dict[str, np.ndarray]:
     """One modality of many utterances, by id; shows its progress on stderr where files are read.
 
@@ -125,22 +203,31 @@ def read_raw(
         DataError: An utterance lacks the modality, a file cannot be read, or a feature that must be
             finite is not; the message names the utterance or the file.
     """
+    if config.kind == "extract":
+        return _extracted(utterances, corpus, modality, config, store)
     arrays: dict[str, np.ndarray] = {}
-    console = Console(stderr=True)
-    quiet = config.kind not in ("waveform", "spectrogram")
-    for u in track(utterances, f"reading {modality}", console=console, transient=True, disable=quiet):
-        array = arrays[u.id] = _raw_array(u, corpus, modality, config, vectors)
-        if not np.isfinite(array).all() and modality not in corpus.nan_allowed:
-            raise DataError(f"{corpus.name}: {modality} of utterance {u.id} holds NaN or infinity, need finite values")
+    quiet = config.kind not in ("waveform", "spectrogram", "face")
+    with nullcontext() if quiet else progress(transient=True) as bar:
+        for u in utterances if bar is None else bar.track(utterances, description=f"reading {modality}"):
+            array = arrays[u.id] = _raw_array(u, corpus, modality, config, vectors)
+            if not np.isfinite(array).all() and modality not in corpus.nan_allowed:
+                raise DataError(
+                    f"{corpus.name}: {modality} of utterance {u.id} holds NaN or infinity, need finite values"
+                )
     return arrays
 
 
-def load_raw(utterances: Sequence[Utterance], corpus: Corpus, modality: str, config: FeatureConfig) -> RawInput:
-    """Read and compute everything that is the same in every fold; errors as `read_raw`."""
+def load_raw(
+    utterances: Sequence[Utterance], corpus: Corpus, modality: str, config: FeatureConfig, store: Path | None = None
+) -> RawInput:
+    """Read and compute everything that is the same in every fold; errors as `read_raw`.
+
+    Extracted features are looked up in the feature store `store`, and added to it; None: computed for this time.
+    """
     vectors = None
     if config.kind in ("words", "text-cnn"):
         vectors = load_vectors(config, [u.text for u in utterances if u.text])
-    return RawInput(read_raw(utterances, corpus, modality, config, vectors), vectors)
+    return RawInput(read_raw(utterances, corpus, modality, config, vectors, store), vectors)
 
 
 @dataclass(frozen=True)
@@ -151,6 +238,7 @@ class FittedFeature:
     projection: Projection | None = None
     vectors: WordVectors | None = None
     text_cnn: TextCNN | None = None
+    extractor: Extractor | None = None
 
     @property
     def dim(self) -> int:
@@ -165,7 +253,7 @@ class FittedFeature:
             arrays = list(_hidden_layer(self.text_cnn, arrays))
         if self.projection is None:
             return list(arrays)
-        if self.config.kind == "spectrogram":
+        if self.config.is_sequence:
             return [self.projection.transform(a) for a in arrays]
         return list(self.projection.transform(np.stack(arrays)))
 
@@ -195,10 +283,15 @@ def fit_feature(
     device: torch.device,
 ) -> FittedFeature:
     """Fit a modality's transform on the training part; the selection part only stops the text CNN."""
-    if config.kind in ("waveform", "words"):
+    if config.kind in ("waveform", "words", "face"):
         return FittedFeature(config, vectors=vectors)
-    if config.kind == "spectrogram":
-        return FittedFeature(config, fit_projection(np.concatenate([a[::4] for a in train.values()])))
+    extractor = make_extractor(config.extractor, config.encoder) if config.kind == "extract" else None
+    if config.is_sequence:
+        rows = np.concatenate([np.atleast_2d(a)[::4] for a in train.values()])
+        return FittedFeature(config, fit_projection(rows, config.n_components or None), extractor=extractor)
+    if extractor is not None:
+        stacked = np.stack(list(train.values()))
+        return FittedFeature(config, fit_projection(stacked, config.n_components or None), extractor=extractor)
     if config.kind == "stored":
         return FittedFeature(config, fit_projection(np.stack(list(train.values())), config.n_components or None))
     assert vectors is not None
@@ -210,6 +303,16 @@ def fit_feature(
     assert isinstance(model, TextCNN)
     hidden = _hidden_layer(model, list(train.values()))
     return FittedFeature(config, fit_projection(hidden), vectors, model)
+
+
+def vote_shares(votes: Mapping[str, int], classes: LabelSet) -> np.ndarray:
+    """(n_classes,) shares of the votes that fall on a class; they sum to 1, or all are 0 when none does."""
+    counts = np.zeros(len(classes.classes))
+    for label, n in votes.items():
+        index = classes.class_index(label, None)
+        if index is not None:
+            counts[index] += n
+    return counts / max(counts.sum(), 1)
 
 
 def make_examples(
@@ -226,7 +329,9 @@ def make_examples(
         target = np.array([IGNORE if y is None else y for y in labels], dtype=np.int64)
         if level == "conversation":
             return Example(tuple(group), target, {m: np.stack([a[i] for i in group]) for m, a in inputs.items()})
-        return Example(tuple(group), target, {m: a[group[0]] for m, a in inputs.items()})
+        (u,) = (by_id[i] for i in group)
+        votes = None if u.votes is None else vote_shares(u.votes, classes)[None]
+        return Example(tuple(group), target, {m: a[u.id] for m, a in inputs.items()}, votes)
 
     if level == "utterance":
         return [example([i]) for i in ids]
@@ -249,6 +354,8 @@ def feature_state(fitted: FittedFeature) -> tuple[dict[str, Any], dict[str, np.n
     if fitted.text_cnn is not None:
         meta["text_cnn"] = asdict(fitted.text_cnn.config)
         arrays |= {f"text_cnn.{k}": v.cpu().numpy() for k, v in fitted.text_cnn.state_dict().items()}
+    if fitted.extractor is not None:
+        meta["extractor_settings"] = dict(fitted.extractor.settings)
     return meta, arrays
 
 
@@ -267,4 +374,11 @@ def feature_from_state(meta: dict[str, Any], arrays: Mapping[str, np.ndarray]) -
     if "text_cnn" in meta:
         text_cnn = TextCNN(make_config("text-cnn", **meta["text_cnn"]))
         text_cnn.load_state_dict({k: torch.from_numpy(v) for k, v in under("text_cnn.").items()})
-    return FittedFeature(FeatureConfig(**meta["config"]), projection, vectors, text_cnn)
+    config = FeatureConfig(**meta["config"])
+    extractor = make_extractor(config.extractor, config.encoder) if config.kind == "extract" else None
+    if extractor is not None and json.loads(json.dumps(dict(extractor.settings))) != meta["extractor_settings"]:
+        raise ConfigError(
+            f"{config.extractor}: not as it was in training; now {dict(extractor.settings)}, "
+            f"then {meta['extractor_settings']}"
+        )
+    return FittedFeature(config, projection, vectors, text_cnn, extractor)

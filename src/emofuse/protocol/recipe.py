@@ -13,6 +13,7 @@ from emofuse.corpora import check_name
 from emofuse.errors import ConfigError
 from emofuse.labels import label_set
 from emofuse.models import make_config, system
+from emofuse.models.cma import CMAConfig
 from emofuse.protocol.inputs import FeatureConfig
 from emofuse.protocol.splits import protocol
 from emofuse.protocol.train import TrainingConfig
@@ -77,8 +78,14 @@ class Recipe(BaseModel):
                 level = system(name).level
                 if not needed <= given and (level == "utterance" or len(needed) == 1):
                     raise ConfigError(f"{name} needs features for {', '.join(sorted(needed - given))}")
-                make_config(name, **self._model_settings(name))
+                config = make_config(name, **self._model_settings(name))
                 self.training_config(name)
+                speech = self.features.get("speech")
+                if isinstance(config, CMAConfig) and speech is not None and speech.kind == "extract":
+                    if config.speech_input == "waveform" and "speech" in needed:
+                        raise ConfigError(f"{name} reads a waveform; extracted features go into cma-speech-spectrogram")
+                    if speech.pooling != "none":
+                        raise ConfigError(f'{name} reads rows in time: set pooling = "none" in features.speech')
         except (ConfigError, TypeError) as error:
             raise ValueError(str(error)) from None
         return self
@@ -116,8 +123,11 @@ class Recipe(BaseModel):
         settings: dict[str, Any] = self._model_settings(name) | {"n_classes": n_classes}
         if entry.level == "conversation":
             settings["feature_dims"] = dims
-        elif "text" in entry.modalities:
+            return make_config(name, **settings)
+        if "text" in entry.modalities:
             settings["word_dim"] = dims["text"]
+        if "speech" in entry.modalities and self.features["speech"].kind == "extract":
+            settings["n_bins"] = dims["speech"]
         return make_config(name, **settings)
 
     def fingerprint(self, *more: object) -> str:
@@ -137,7 +147,7 @@ def _one_line(path: Path, error: ValidationError) -> str:
     return f"{path}: {where}: {message}" if where else f"{path}: {message}"
 
 
-def _set(values: dict[str, Any], assignment: str) -> None:
+def assign(values: dict[str, Any], assignment: str) -> None:
     """Apply one ``key.path=value``; the value is read as TOML, or taken as a string."""
     key, separator, text = assignment.partition("=")
     if not separator or not key.strip():
@@ -167,7 +177,7 @@ def load_recipe(path: Path, assignments: Sequence[str] = ()) -> Recipe:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as TOML ({error})") from None
     for assignment in assignments:
-        _set(values, assignment)
+        assign(values, assignment)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:

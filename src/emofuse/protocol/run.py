@@ -127,9 +127,11 @@ class RunResult:
 class Inputs:
     """Raw inputs of a corpus, read once and shared by folds and seeds."""
 
-    def __init__(self, recipe: Recipe, corpus: Corpus, utterances: Sequence[Utterance]) -> None:
-        """`utterances` are those that some fold uses."""
-        self.recipe, self.corpus, self.utterances = recipe, corpus, utterances
+    def __init__(
+        self, recipe: Recipe, corpus: Corpus, utterances: Sequence[Utterance], store: Path | None = None
+    ) -> None:
+        """`utterances` are those that some fold uses; `store` is the feature store, where there is one."""
+        self.recipe, self.corpus, self.utterances, self.store = recipe, corpus, utterances, store
         self.by_id = {u.id: u for u in utterances}
         self._raw: dict[tuple[str, FeatureConfig], RawInput] = {}
 
@@ -137,7 +139,7 @@ class Inputs:
         """The raw input of a modality, computed at its first use."""
         key = (modality, config)
         if key not in self._raw:
-            self._raw[key] = load_raw(self.utterances, self.corpus, modality, config)
+            self._raw[key] = load_raw(self.utterances, self.corpus, modality, config, self.store)
         return self._raw[key]
 
 

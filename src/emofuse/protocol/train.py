@@ -1,10 +1,12 @@
 """The one training loop. It trains utterance- and conversation-level systems alike, and resumes after a kill."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -39,6 +41,9 @@ class TrainingConfig:
         clip_norm: Gradient norm is clipped to this; 0: never.
         crop_s: Train on random parts of this many seconds of speech; 0: on whole clips.
         average_epochs: Score of an epoch is the mean over this many last epochs: steadier on small dev sets.
+        decay: ``cosine``: the learning rate falls along half a cosine to nothing at `max_epochs`.
+        soft_votes: Train on the shares of the annotators' votes instead of the label that won.
+        jitter_faces: Mirror, turn, scale and shift the faces at random.
         refit: After dev has chosen the number of epochs, train anew on train and dev for so many.
     """
 
@@ -52,6 +57,9 @@ class TrainingConfig:
     clip_norm: float = 5.0
     crop_s: float = 0.0
     average_epochs: int = 1
+    decay: Literal["none", "cosine"] = "none"
+    soft_votes: bool = False
+    jitter_faces: bool = False
     refit: bool = False
 
     def __post_init__(self) -> None:
@@ -122,14 +130,19 @@ def train_epoch(
     crop_steps = round(config.crop_s * sample_rate) or None
     model.train()
     total, n_labels = 0.0, 0
-    for batch in training_batches(examples, level, config.batch_size, seed, crop_steps):
+    for batch in training_batches(examples, level, config.batch_size, seed, crop_steps, config.jitter_faces):
         batch = batch.to(device)
         labels = batch.labels.flatten()
         n_valid = int((labels != IGNORE).sum())
         if n_valid == 0:
             continue
         logits = model(**batch.inputs).flatten(0, -2)
-        loss = F.cross_entropy(logits, labels, weight, ignore_index=IGNORE, label_smoothing=config.label_smoothing)
+        if config.soft_votes:
+            if batch.votes is None:
+                raise ConfigError("training.soft_votes: some utterance of the corpus has no votes")
+            loss = F.cross_entropy(logits, batch.votes, weight, label_smoothing=config.label_smoothing)
+        else:
+            loss = F.cross_entropy(logits, labels, weight, ignore_index=IGNORE, label_smoothing=config.label_smoothing)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if config.clip_norm:
@@ -193,6 +206,9 @@ def fit(
         if select is not None and config.patience and result.best_epoch and epoch - result.best_epoch > config.patience:
             break
         torch.manual_seed(stable_seed(seed, "dropout", epoch))
+        if config.decay == "cosine":
+            share = (1 + math.cos(math.pi * (epoch - 1) / config.max_epochs)) / 2
+            optimiser.param_groups[0]["lr"] = config.learning_rate * share
         loss = train_epoch(
             model, optimiser, train, level, config, weight, stable_seed(seed, "order", epoch), sample_rate
         )

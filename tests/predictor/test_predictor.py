@@ -1,4 +1,4 @@
-"""Media in, predictions out: windows, late fusion, what is missing, and models that cannot work on media."""
+"""Media in, predictions out: late fusion, what is missing, whole recordings, and models that cannot work on media."""
 
 import json
 import subprocess
@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 
 import emofuse
 from emofuse.checkpoint import Checkpoint, save_checkpoint
 from emofuse.errors import ConfigError, DataError
 from emofuse.features.lexical import WordVectors
+from emofuse.media.audio import read_audio
+from emofuse.media.segment import Segment
 from emofuse.models import build, make_config
 from emofuse.models.text_cnn import TextCNN
-from emofuse.predictor import Part, Predictor, default_model, load, windows
+from emofuse.predictor import Part, Predictor, Sources, Utterance, default_model, load
 from emofuse.protocol.inputs import FeatureConfig, FittedFeature, feature_state
 
 CLASSES = ("angry", "happy")
@@ -44,24 +47,24 @@ def waveform() -> np.ndarray:
     return np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
 
 
-def test_windows_cover_everything_and_end_at_the_end() -> None:
-    x = np.arange(25)
-    assert [w.tolist() for w in windows(x[:10], 10)] == [list(range(10))]
-    parts = windows(x, 10)
-    assert [(w[0], w[-1]) for w in parts] == [(0, 9), (10, 19), (15, 24)]
-    assert [(w[0], w[-1]) for w in windows(x[:20], 10)] == [(0, 9), (10, 19)]
-
-
 def test_late_fusion_is_a_log_linear_opinion_pool(waveform: np.ndarray) -> None:
     parts = [Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")]
     fused = Predictor(parts, [1.0, 0.5]).predict_array(waveform, "good")
-    p_speech, p_text = parts[0].probabilities(waveform, None), parts[1].probabilities(None, "good")
-    assert p_speech is not None
-    assert p_text is not None
-    expected = (p_speech * p_text**0.5) ** (1 / 1.5)
+    utterance = Utterance(Segment(0, 1, None, "good"), waveform)
+    (speech,), (text,) = (part.judge([utterance]) for part in parts)
+    assert speech is not None
+    assert text is not None
+    expected = (speech.probabilities * text.probabilities**0.5) ** (1 / 1.5)
     assert list(fused.probabilities.values()) == pytest.approx(expected / expected.sum(), abs=1e-4)
     assert fused.modalities == ("speech", "text")
     assert fused.missing == ()
+    assert fused.by_modality["text"]["angry"] == pytest.approx(text.probabilities[0], abs=1e-4)
+    assert fused.confidence == max(fused.probabilities.values())
+    # two classes: a part pushes as far as its log-odds are from 0
+    push = [w * abs(np.log(j.probabilities[0] / j.probabilities[1])) for w, j in ((1, speech), (0.5, text))]
+    assert fused.weights["speech"] == pytest.approx(push[0] / sum(push), abs=1e-3)
+    assert sum(w.weight for w in fused.words) == pytest.approx(1, abs=1e-3)
+    assert sum(m.weight for m in fused.moments) == pytest.approx(1, abs=1e-2)
 
 
 def test_each_modality_may_be_missing_but_not_both(waveform: np.ndarray) -> None:
@@ -73,13 +76,6 @@ def test_each_modality_may_be_missing_but_not_both(waveform: np.ndarray) -> None
     assert predictor.predict_array(waveform, "unheard-of words").missing == ("text",)
     with pytest.raises(DataError, match="the text is empty"):
         predictor.predict_array(waveform, " ")
-
-
-def test_a_long_file_is_averaged_over_windows(waveform: np.ndarray) -> None:
-    part = Part(speech_checkpoint(), "s")
-    long = np.tile(waveform, 25)
-    expected = np.mean([part.probabilities(w, None) for w in windows(long, 160_000)], axis=0)
-    assert Predictor([part], [1.0]).predict_array(long).probabilities["angry"] == pytest.approx(expected[0], abs=1e-3)
 
 
 def test_a_gain_does_not_change_the_decision(waveform: np.ndarray) -> None:
@@ -95,7 +91,7 @@ def test_folders_on_disk_give_the_same_predictions(tmp_path: Path, waveform: np.
     clip = tmp_path / "clip.wav"
     soundfile.write(clip, waveform, 16_000, subtype="FLOAT")
     direct = Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")], [1.0, 0.5])
-    loaded = load(tmp_path / "m").predict(clip, "bad")
+    (loaded,) = load(tmp_path / "m").predict(clip, "bad")
     assert loaded.probabilities == direct.predict_array(waveform, "bad").probabilities
     assert loaded.to_dict()["source"] == str(clip)
     assert (loaded.start_s, loaded.end_s, loaded.speaker) == (0.0, 1.0, None)
@@ -121,7 +117,38 @@ def test_a_model_of_both_modalities_needs_both(waveform: np.ndarray) -> None:
         predictor.predict_array(waveform, "unheard-of words")
 
 
-def test_a_contextual_system_on_words_takes_the_clip_as_its_first_utterance() -> None:
+def test_a_recording_is_a_timeline(tmp_path: Path, example_clip: Path) -> None:
+    voice = read_audio(example_clip)
+    gap = np.zeros(2 * 16_000, np.float32)
+    talk = np.concatenate([gap, voice, gap, voice, gap])
+    predictor = Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")], [1.0, 1.0])
+    timeline = predictor.predict(talk)
+    assert len(timeline) == 2
+    assert timeline.duration_s == pytest.approx(len(talk) / 16_000, abs=1e-3)
+    first, second = timeline
+    assert 1.5 < first.start_s < first.end_s < second.start_s < second.end_s <= timeline.duration_s
+    assert first.moments[0].start_s == first.start_s
+    # the same as the utterance alone, and as the file
+    part = talk[round(first.start_s * 16_000) : round(first.end_s * 16_000)]
+    assert predictor.predict_array(part).probabilities["angry"] == pytest.approx(first.probabilities["angry"], abs=0.01)
+    soundfile.write(tmp_path / "talk.wav", talk, 16_000, subtype="FLOAT")
+    assert [p.label for p in predictor.predict(tmp_path / "talk.wav")] == [p.label for p in timeline]
+    table = timeline.to_pandas()
+    assert list(table["start_s"]) == [first.start_s, second.start_s]
+    assert table["p_angry"][0] == first.probabilities["angry"]
+
+
+def test_words_of_a_transcript_reach_the_utterances_with_their_times(tmp_path: Path, example_clip: Path) -> None:
+    words = [{"word": " good", "start": 0.4, "end": 0.8}, {"word": " bad", "start": 0.9, "end": 1.2}]
+    whisper = {"segments": [{"start": 0.4, "end": 1.2, "text": " good bad", "words": words}]}
+    (tmp_path / "t.json").write_text(json.dumps(whisper))
+    predictor = Predictor([Part(text_checkpoint(), "t")], [1.0])
+    (p,) = predictor.predict(example_clip, sources=Sources(transcript=tmp_path / "t.json"))
+    assert (p.start_s, p.end_s, p.text) == (0.4, 1.2, "good bad")
+    assert [(w.text, w.start_s, w.end_s) for w in p.words] == [("good", 0.4, 0.8), ("bad", 0.9, 1.2)]
+
+
+def test_context_runs_through_a_recording(tmp_path: Path, example_clip: Path) -> None:
     torch.manual_seed(3)
     vectors = WordVectors({"good": 0, "bad": 1}, np.eye(3, dtype=np.float32)[:2], "two words")
     cnn = TextCNN(make_config("text-cnn", word_dim=3, n_features=5, filters=4))
@@ -129,11 +156,43 @@ def test_a_contextual_system_on_words_takes_the_clip_as_its_first_utterance() ->
     config = make_config("clstm-text", n_classes=2, feature_dims={"text": 5}, n_hidden=4, n_dense=4)
     model = build("clstm-text", config).eval()
     part = Part(Checkpoint("clstm-text", config, model, CLASSES, {"text": meta}, {"text": arrays}), "c")
+    (tmp_path / "t.csv").write_text("start_s,end_s,text\n0,1,good\n1,2,bad\n2,2.5,good\n")
+    timeline = Predictor([part], [1.0]).predict(example_clip, sources=Sources(segments=tmp_path / "t.csv"))
     with torch.no_grad():
-        hidden = cnn.eval().features(torch.from_numpy(vectors.vectors[None]), torch.tensor([2]))
-        expected = model(torch.tensor([1]), text=hidden[None]).softmax(-1).flatten().tolist()
-    found = Predictor([part], [1.0]).predict_array(None, "good bad").probabilities
-    assert list(found.values()) == pytest.approx(expected, abs=1e-3)
+        rows = torch.from_numpy(vectors.vectors[[0, 1, 0]][:, None])
+        hidden = cnn.eval().features(rows, torch.tensor([1, 1, 1]))
+        expected = model(torch.tensor([3]), text=hidden[None]).softmax(-1)[0, :, 0]
+    assert [p.probabilities["angry"] for p in timeline] == pytest.approx(expected.tolist(), abs=1e-3)
+    assert list(timeline[0].by_modality) == ["text in context"]
+
+
+def test_utterances_that_cannot_be_judged_are_left_out_and_said(tmp_path: Path, example_clip: Path) -> None:
+    (tmp_path / "t.csv").write_text("start_s,end_s,text\n0,1,good\n1,2,\n")
+    predictor = Predictor([Part(text_checkpoint(), "t")], [1.0])
+    timeline = predictor.predict(example_clip, sources=Sources(segments=tmp_path / "t.csv"))
+    assert len(timeline) == 1
+    assert timeline.problems == ("1 of 2 utterances have nothing that the model can use, left out",)
+
+
+def test_what_nobody_said_is_unsure() -> None:
+    tone = (0.1 * np.sin(np.arange(16_000) / 20)).astype(np.float32)
+    predictor = Predictor([Part(speech_checkpoint(), "s")], [1.0], threshold=0.0)
+    (p,) = predictor.predict(tone)
+    assert p.unsure
+    assert not predictor.predict_array(tone).unsure
+    assert len(predictor.predict(np.zeros(16_000, np.float32))) == 0
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_waveforms_of_any_rate_and_number_of_channels(rate: int, example_clip: Path) -> None:
+    voice = soxr.resample(read_audio(example_clip), 16_000, rate)
+    predictor = Predictor([Part(speech_checkpoint(), "s")], [1.0])
+    (p,) = predictor.predict(np.stack([voice, voice], axis=1), sample_rate=rate)
+    assert p.end_s == pytest.approx(len(voice) / rate, abs=1.0)
+    with pytest.raises(DataError, match="need floats"):
+        predictor.predict(np.zeros((2, 2, 2), np.float32))
+    with pytest.raises(DataError, match="NaN"):
+        predictor.predict(np.full(16_000, np.nan, np.float32))
 
 
 def test_parts_must_share_their_classes() -> None:

@@ -1,0 +1,53 @@
+"""What every feature extractor is: arrays in, one array out, with names, a rate and a unit."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from emofuse.errors import DataError
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A function from one utterance of one modality to its features, and what a reader of them must know.
+
+    Attributes:
+        name: As in `EXTRACTORS`.
+        modality: ``speech``: takes a waveform (n_samples,), float32 in [-1, 1], mono at 16 kHz.
+            ``text``: takes a str. ``visual``: takes an iterable of `emofuse.media.video.Frame`.
+        dimensions: Name of each value of a row.
+        rate_hz: Rows a second; None: one row an utterance (text: one row a token or utterance).
+        unit: What a value is in, in words.
+        compute: The function; returns (n_rows, n_values), or (n_values,) where `rate_hz` is None.
+        settings: Everything else the values depend on, as JSON values: the feature store's key.
+            A network's weights are named by their sha256, not by their path.
+        frame_rate: Visual only: frames a second that it wants.
+        licence: What a user must know before using it commercially; empty when there is nothing.
+    """
+
+    name: str
+    modality: Literal["speech", "visual", "text"]
+    dimensions: tuple[str, ...]
+    rate_hz: float | None
+    unit: str
+    compute: Callable[[Any], np.ndarray]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    frame_rate: float | None = None
+    licence: str = ""
+
+    def __call__(self, x: Any) -> np.ndarray:
+        """Features of one utterance: float32 (n_rows, n_values), or (n_values,) where `rate_hz` is None.
+
+        Raises:
+            DataError: There is nothing to compute them from, or a value is NaN or infinite.
+        """
+        array = np.asarray(self.compute(x), dtype=np.float32)
+        if array.shape[-1] != len(self.dimensions) or array.shape[0] == 0:
+            raise DataError(f"{self.name}: gave an array of {array.shape}, need (..., {len(self.dimensions)})")
+        if not np.isfinite(array).all():
+            bad = np.flatnonzero(~np.isfinite(array.reshape(-1, array.shape[-1])).all(axis=0))
+            first = self.dimensions[bad[0]]
+            raise DataError(f"{self.name}: {len(bad)} of {array.shape[-1]} values are NaN or infinite ({first}, ...)")
+        return array

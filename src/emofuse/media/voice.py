@@ -1,0 +1,104 @@
+"""Voice activity: where in a recording somebody speaks, by Silero VAD (MIT) through onnxruntime."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+import onnxruntime
+from silero_vad import get_speech_timestamps_from_probs
+
+from emofuse.media.audio import SAMPLE_RATE
+from emofuse.media.segment import Segment
+
+FRAME_SAMPLES = 512
+"""Samples of one voice-activity frame: 32 ms."""
+
+_CONTEXT_SAMPLES = 64  # each frame is given the end of the one before
+_MAX_FRAMES = 512  # a call of the network: bounds its memory, not its result
+
+
+@dataclass(frozen=True)
+class VoiceConfig:
+    """How speech probabilities become utterances.
+
+    Attributes:
+        threshold: Speech begins above this probability, and ends below it less 0.15.
+        min_speech_s: Shorter sounds are left out.
+        min_silence_s: A pause of at least so much ends an utterance.
+        max_speech_s: Longer speech is divided at its longest pause.
+        pad_s: Kept before and after each utterance, as far as there is no other one.
+    """
+
+    threshold: float = 0.5
+    min_speech_s: float = 0.25
+    min_silence_s: float = 0.5
+    max_speech_s: float = 20.0
+    pad_s: float = 0.15
+
+
+@lru_cache(maxsize=1)
+def _network() -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # The recurrent network has nothing to share between threads; one leaves the other cores to the caller.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    model = files("silero_vad").joinpath("data", "silero_vad_16k_sequence.onnx").read_bytes()
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def speech_probabilities(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Probability of speech in every frame of 32 ms, in bounded memory.
+
+    Args:
+        blocks: Consecutive parts (n_samples,) of a 16 kHz waveform in [-1, 1], of any lengths.
+
+    Returns:
+        float32 (n_frames,) in [0, 1]; the last frame is filled up with silence.
+    """
+    state = [np.zeros((1, 1, 128), np.float32)] * 2
+    pending = np.zeros(_CONTEXT_SAMPLES, np.float32)  # the context, then samples that do not fill a frame yet
+    found: list[np.ndarray] = []
+
+    def run(n_frames: int) -> None:
+        nonlocal pending, state
+        window = _CONTEXT_SAMPLES + FRAME_SAMPLES
+        used = pending[: _CONTEXT_SAMPLES + n_frames * FRAME_SAMPLES]
+        frames = np.lib.stride_tricks.sliding_window_view(used, window)[::FRAME_SAMPLES]
+        probabilities, *state = _network().run(None, {"input": frames, "h": state[0], "c": state[1]})
+        found.append(np.asarray(probabilities).reshape(-1))
+        pending = pending[n_frames * FRAME_SAMPLES :]
+
+    for block in blocks:
+        pending = np.concatenate([pending, np.asarray(block, np.float32)])
+        while (n_frames := (len(pending) - _CONTEXT_SAMPLES) // FRAME_SAMPLES) > 0:
+            run(min(n_frames, _MAX_FRAMES))
+    if len(pending) > _CONTEXT_SAMPLES:
+        pending = np.pad(pending, (0, _CONTEXT_SAMPLES + FRAME_SAMPLES - len(pending)))
+        run(1)
+    return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+
+def find_speech(
+    probabilities: np.ndarray, duration_s: float | None = None, config: VoiceConfig | None = None
+) -> list[Segment]:
+    """Stretches of speech, in order and without overlap.
+
+    Args:
+        probabilities: As `speech_probabilities` gives them.
+        duration_s: Length of the recording in seconds; None: that of the frames.
+        config: Settings.
+    """
+    config = config or VoiceConfig()
+    n_samples = len(probabilities) * FRAME_SAMPLES
+    found = get_speech_timestamps_from_probs(
+        probabilities.tolist(),
+        SAMPLE_RATE,
+        threshold=config.threshold,
+        min_speech_duration_ms=round(1000 * config.min_speech_s),
+        max_speech_duration_s=config.max_speech_s,
+        min_silence_duration_ms=round(1000 * config.min_silence_s),
+        speech_pad_ms=round(1000 * config.pad_s),
+        audio_length_samples=n_samples if duration_s is None else min(n_samples, round(duration_s * SAMPLE_RATE)),
+    )
+    return [Segment(s["start"] / SAMPLE_RATE, s["end"] / SAMPLE_RATE) for s in found]

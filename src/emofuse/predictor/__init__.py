@@ -1,0 +1,316 @@
+"""Media in, predictions out: one checkpoint, or several single-modality ones fused late."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+from scipy.special import softmax
+
+from emofuse.checkpoint import load_checkpoint
+from emofuse.errors import ConfigError, DataError
+from emofuse.media.audio import END_TOLERANCE_S, MIN_SECONDS, SAMPLE_RATE, AudioSpool
+from emofuse.media.segment import Segment
+from emofuse.media.sound import ArraySound, Sound
+from emofuse.media.video import MediaInfo, probe
+from emofuse.prediction import Moment, Prediction, Timeline, WordEvidence, to_pandas
+from emofuse.predictor.faces import FaceFinder
+from emofuse.predictor.part import Judgement, Part, Utterance
+from emofuse.predictor.utterances import Sources, find_utterances
+
+__all__ = [
+    "FaceFinder",
+    "Moment",
+    "Part",
+    "Prediction",
+    "Predictor",
+    "Sources",
+    "Timeline",
+    "Utterance",
+    "WordEvidence",
+    "default_model",
+    "load",
+    "to_pandas",
+]
+
+MODALITIES = ("speech", "visual", "text")
+
+UNSURE = 0.5
+"""A prediction whose label is less probable than this is marked unsure."""
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done (``listening``, ``recognising``, ``predicting``) and the share of it that is done."""
+
+
+class Predictor:
+    """Predicts emotions in media files with one or more checkpoints."""
+
+    def __init__(self, parts: Sequence[Part], weights: Sequence[float], threshold: float = UNSURE) -> None:
+        """`weights`: share of each part in the log-linear opinion pool, p ~ prod p_i^(w_i / sum w).
+
+        The sum runs over the parts whose modalities are there; a part that is alone decides alone.
+
+        Raises:
+            ConfigError: The parts do not share their classes.
+        """
+        if len({part.classes for part in parts}) != 1:
+            raise ConfigError(f"parts with different classes cannot be fused: {[list(p.classes) for p in parts]}")
+        self.parts, self.weights, self.threshold = tuple(parts), tuple(weights), threshold
+        self.classes = parts[0].classes
+        self.modalities = tuple(m for m in MODALITIES if any(m in p.features for p in parts))
+
+    def predict(
+        self,
+        media: str | Path | np.ndarray,
+        text: str | None = None,
+        *,
+        sources: Sources | None = None,
+        sample_rate: int = SAMPLE_RATE,
+        faces: FaceFinder | None = None,
+        on_progress: Progress | None = None,
+    ) -> Timeline:
+        """The utterances of a recording and what was felt in each.
+
+        Args:
+            media: A file; or a waveform (n_samples,) or (n_samples, n_channels), float in [-1, 1].
+            text: The words of the whole recording, which is then one utterance.
+            sources: What else is known of utterances and words; without it voice activity finds them.
+            sample_rate: Of a waveform, samples a second.
+            faces: How faces are found in a video; None: the default way.
+            on_progress: Called now and then.
+
+        Raises:
+            DataError: The file cannot be read, or holds nothing that the model can use; the message says why.
+        """
+        sources = sources or Sources()
+        if text is not None:
+            sources = replace(sources, text=text)
+        if sources.text is not None and not sources.text.strip():
+            raise DataError(f"{_name(media)}: the text is empty, give the words that were said or leave it out")
+        tell = on_progress or (lambda _what, _share: None)
+        if isinstance(media, np.ndarray):
+            return self._timeline("array", None, ArraySound(_mono(media, sample_rate)), None, sources, None, tell)
+        path = Path(media)
+        info = probe(path)
+        sees = info.has_video and "visual" in self.modalities
+        if not info.has_audio and not sees and sources.text is None and sources.transcript is None:
+            raise DataError(f"{path}: no sound in it, and the model needs {' or '.join(self.modalities)}")
+        duration = max(info.duration_s or 0, 1e-9)
+        spool = AudioSpool(path, lambda s: tell("listening", min(1.0, s / duration))) if info.has_audio else None
+        with spool if spool is not None else nullcontext() as sound:
+            finder = (faces or FaceFinder()) if sees else None
+            timeline = self._timeline(str(path), path, sound, info, sources, finder, tell)
+        if spool is None or spool.problem is None:
+            return timeline
+        return replace(timeline, problems=(spool.problem, *timeline.problems))
+
+    def predict_many(self, media: Iterable[str | Path], **settings: Any) -> Iterator[Timeline]:
+        """`predict` file by file, with the same settings."""
+        for path in media:
+            yield self.predict(path, **settings)
+
+    def predict_array(
+        self, waveform: np.ndarray | None, text: str | None = None, source: str = "array", speaker: str | None = None
+    ) -> Prediction:
+        """Predict one utterance.
+
+        Args:
+            waveform: (n_samples,) float in [-1, 1], mono at 16 kHz; None when there is no sound.
+            text: Its words, if known.
+            source: What to call it.
+            speaker: Who speaks, if known.
+
+        Raises:
+            DataError: Nothing that the model can use is there, or the text is empty.
+        """
+        if text is not None and not text.strip():
+            raise DataError(f"{source}: the text is empty, give the words that were said or leave it out")
+        end_s = 0.0 if waveform is None else len(waveform) / SAMPLE_RATE
+        utterance = Utterance(Segment(0.0, end_s, speaker, text), waveform)
+        (prediction,) = self.judge([utterance], source)
+        if prediction is None:
+            raise DataError(self._nothing(source, [utterance]))
+        return prediction
+
+    def judge(self, utterances: Iterable[Utterance], source: str) -> list[Prediction | None]:
+        """Predictions of the utterances of one conversation in order; None where the model can use nothing of one.
+
+        Utterances are taken one by one, so that those of a long recording need not be in memory together.
+        """
+        kept: list[tuple[Segment, Utterance]] = []
+        observed: list[list[Any]] = [[] for _ in self.parts]
+        for u in utterances:
+            for part, seen in zip(self.parts, observed, strict=True):
+                seen.append(part.observe(u))
+            kept.append((u.segment, Utterance(u.segment)))  # without its waveform and faces
+        judged = [part.conclude(seen) for part, seen in zip(self.parts, observed, strict=True)]
+        return [self._pool(u, row, source) for (_, u), row in zip(kept, zip(*judged, strict=True), strict=True)]
+
+    def _pool(self, u: Utterance, judged: Sequence[Judgement | None], source: str) -> Prediction | None:
+        """The log-linear opinion pool of what the parts say of one utterance."""
+        rows = [(p, w, j) for p, w, j in zip(self.parts, self.weights, judged, strict=True) if j is not None]
+        if not rows:
+            return None
+        logs = [np.log(np.maximum(j.probabilities, 1e-9)) for _, _, j in rows]
+        total = sum(w for _, w, _ in rows)
+        probabilities = softmax(sum(w * log for (_, w, _), log in zip(rows, logs, strict=True)) / total)
+        # A part pushes the pool as far as its weighted log-probabilities differ from indifference.
+        push = np.array([w * np.linalg.norm(log - log.mean()) for (_, w, _), log in zip(rows, logs, strict=True)])
+        push = push / push.sum() if push.sum() > 0 else np.full(len(rows), 1 / len(rows))
+        used = {m for part, _, _ in rows for m in part.features}
+        weights = dict.fromkeys((m for m in self.modalities if m in used), 0.0)
+        for (_, _, j), share in zip(rows, push, strict=True):
+            for modality, within in j.weights.items():
+                weights[modality] += float(share) * within
+        confidence = round(float(probabilities.max()), 4)
+        segment = u.segment
+        return Prediction(
+            source,
+            round(segment.start_s, 3),
+            round(segment.end_s, 3),
+            segment.speaker,
+            segment.text,
+            self.classes[int(probabilities.argmax())],
+            self._named(probabilities),
+            tuple(weights),
+            tuple(m for m in self.modalities if m not in used),
+            confidence,
+            confidence < self.threshold,
+            {m: round(w, 4) for m, w in weights.items()},
+            {part.title: self._named(j.probabilities) for part, _, j in rows},
+            _word_evidence(u, [j for _, _, j in rows]),
+            next((j.moments for _, _, j in rows if j.moments), ()),
+        )
+
+    def _named(self, probabilities: np.ndarray) -> dict[str, float]:
+        return {c: round(float(p), 4) for c, p in zip(self.classes, probabilities, strict=True)}
+
+    def _nothing(self, source: str, utterances: Sequence[Utterance]) -> str:
+        """Why not one utterance could be judged."""
+        needs = " or ".join(" and ".join(part.features) for part in self.parts)
+        text = any(u.segment.text for u in utterances)
+        there = [("speech", any(u.waveform is not None for u in utterances)), ("text", text)]
+        given = [m for m, found in there if found]
+        hint = " without a word that it knows" if text and "text" in needs else ""
+        return f"{source}: the model needs {needs}, found {' and '.join(given) or 'nothing'}{hint}"
+
+    def _timeline(
+        self,
+        source: str,
+        path: Path | None,
+        sound: Sound | None,
+        info: MediaInfo | None,
+        sources: Sources,
+        finder: FaceFinder | None,
+        tell: Progress,
+    ) -> Timeline:
+        """Find the utterances, judge them, keep what could be judged."""
+        lengths = (sound.duration_s if sound is not None else 0.0, (info.duration_s or 0.0) if info else 0.0)
+        duration_s = max(lengths)
+        if duration_s < MIN_SECONDS:
+            raise DataError(f"{source}: {duration_s:.3g} s long, need at least {MIN_SECONDS:g} s")
+        name = path.stem if path is not None else None
+        found = find_utterances(
+            name,
+            sound,
+            duration_s,
+            sources,
+            seen=finder is not None,
+            on_progress=lambda s: tell("recognising", min(1.0, s / duration_s)),
+        )
+        last: list[Utterance] = []
+
+        def utterances() -> Iterator[Utterance]:
+            for n, segment in enumerate(found.segments):
+                waveform = _part_of(sound, segment)
+                faces = finder.faces(path, segment, waveform) if finder is not None and path is not None else None
+                frames = None if finder is None or path is None else partial(finder.frames, path, segment)
+                last[:] = [Utterance(segment, waveform, faces, frames)]
+                yield last[0]
+                tell("predicting", (n + 1) / len(found.segments))
+
+        predictions = self.judge(utterances(), source)
+        if found.segments and not any(predictions):
+            raise DataError(self._nothing(source, last))
+        problems = list(found.problems)
+        if any(p is None for p in predictions):
+            n = sum(p is None for p in predictions)
+            problems.append(f"{n} of {len(predictions)} utterances have nothing that the model can use, left out")
+        kept = [p for p in predictions if p is not None]
+        if not found.voiced:
+            kept = [replace(p, unsure=True) for p in kept]
+        return Timeline(source, round(duration_s, 3), tuple(kept), tuple(problems))
+
+
+def _name(media: str | Path | np.ndarray) -> str:
+    return "array" if isinstance(media, np.ndarray) else str(media)
+
+
+def _mono(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """(n_samples,) at 16 kHz from a waveform of any rate and number of channels."""
+    if waveform.ndim not in (1, 2) or not np.issubdtype(waveform.dtype, np.floating):
+        raise DataError(
+            f"array: {waveform.dtype} of shape {waveform.shape}; need floats in [-1, 1], (n_samples[, n_channels])"
+        )
+    mono = waveform.astype(np.float32) if waveform.ndim == 1 else waveform.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(mono).all():
+        raise DataError("array: holds NaN or infinite samples")
+    return soxr.resample(mono, sample_rate, SAMPLE_RATE) if sample_rate != SAMPLE_RATE else mono
+
+
+def _part_of(sound: Sound | None, segment: Segment) -> np.ndarray | None:
+    """The sound of an utterance, or None where the sound has ended before, as in a video that goes on."""
+    if sound is None or segment.start_s > sound.duration_s - MIN_SECONDS:
+        return None
+    return sound.read(segment.start_s, min(segment.end_s, sound.duration_s + END_TOLERANCE_S))
+
+
+def _word_evidence(u: Utterance, judged: Sequence[Judgement]) -> tuple[WordEvidence, ...]:
+    """Attention on each word, the mean over the parts that read words."""
+    shares = [j.words for j in judged if j.words is not None]
+    if not shares:
+        return ()
+    times = [(w.start_s, w.end_s) for w in u.timed_words] or [(None, None)] * len(u.words)
+    return tuple(
+        WordEvidence(word, start, end, round(float(share), 4))
+        for word, (start, end), share in zip(u.words, times, np.mean(shares, axis=0), strict=True)
+    )
+
+
+def default_model() -> Path:
+    """Folder of the model that ships with the package."""
+    return Path(str(files("emofuse") / "assets" / "default"))
+
+
+def load(path: str | Path | None = None, threshold: float = UNSURE) -> Predictor:
+    """A predictor from a checkpoint folder, a fusion folder, or (None) the model that ships with the package.
+
+    A fusion folder holds one checkpoint folder a part and ``fusion.json``:
+    ``{"parts": {FOLDER: WEIGHT, ...}}``.
+
+    Args:
+        path: The folder, or ``default``.
+        threshold: A prediction whose label is less probable than this is marked unsure.
+
+    Raises:
+        DataError: Something is missing or malformed.
+        ConfigError: The model cannot work on media files.
+    """
+    folder = default_model() if path is None or str(path) == "default" else Path(path)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such model folder")
+    fusion = folder / "fusion.json"
+    if not fusion.exists():
+        return Predictor([Part(load_checkpoint(folder), str(folder))], [1.0], threshold)
+    try:
+        parts: dict[str, float] = json.loads(fusion.read_text(encoding="utf-8"))["parts"]
+        weights = [float(w) for w in parts.values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f'{fusion}: need {{"parts": {{FOLDER: WEIGHT}}}} ({error!r})') from None
+    return Predictor([Part(load_checkpoint(folder / name), str(folder / name)) for name in parts], weights, threshold)

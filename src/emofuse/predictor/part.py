@@ -1,0 +1,286 @@
+"""One checkpoint at work: from what is at hand of an utterance to class probabilities and what they rest on."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from emofuse.batching import IGNORE, Example, collate
+from emofuse.checkpoint import Checkpoint
+from emofuse.errors import ConfigError, DataError
+from emofuse.features.lexical import split_words
+from emofuse.media.audio import MIN_SECONDS, SAMPLE_RATE
+from emofuse.media.segment import Segment, Word
+from emofuse.media.video import Frame
+from emofuse.models import system
+from emofuse.models.cma import CMA
+from emofuse.models.mman import MMAN, MultiModalFusion
+from emofuse.prediction import Moment
+from emofuse.protocol.inputs import FittedFeature, feature_from_state, pool_rows, speech_array
+
+WINDOW_S = 10.0
+"""Longest stretch of speech that a model sees at once, as in Krishna & Patil 2020."""
+
+OVERLAP_S = 2.0
+"""Neighbouring windows of a longer utterance share at least so much."""
+
+MOMENT_S = 0.25
+"""Resolution of the attention that is reported."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What is at hand of one utterance.
+
+    Attributes:
+        segment: Its place in the recording; speaker, text and words where they are known.
+        waveform: (n_samples,) in [-1, 1], mono at 16 kHz; None without sound.
+        faces: (n_frames, 48, 48) grey values of the speaker's face; None when none was found.
+        frames: Frames a second to the utterance's pictures; None without a picture.
+    """
+
+    segment: Segment
+    waveform: np.ndarray | None = None
+    faces: np.ndarray | None = None
+    frames: Callable[[float], Iterable[Frame]] | None = None
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The words of the text."""
+        return split_words(self.segment.text or "")
+
+    @property
+    def timed_words(self) -> tuple[Word, ...]:
+        """The words with their times; empty where times are not known, or belong to other words than the text's."""
+        return self.segment.words if len(self.segment.words) == len(self.words) else ()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one part makes of an utterance.
+
+    Attributes:
+        probabilities: (n_classes,), calibrated.
+        words: Share of the attention on each of `Utterance.words`; None when it reads none.
+        moments: Attention to stretches of the recording; empty when it hears nothing.
+        weights: Modality to its share within the part.
+    """
+
+    probabilities: np.ndarray
+    words: np.ndarray | None = None
+    moments: tuple[Moment, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+def window_starts(n_samples: int, window: int, overlap: int) -> list[int]:
+    """Where windows of `window` samples start: evenly spread, sharing at least `overlap`, the last one at the end."""
+    if n_samples <= window:
+        return [0]
+    n_windows = math.ceil((n_samples - window) / (window - overlap)) + 1
+    return [round(i * (n_samples - window) / (n_windows - 1)) for i in range(n_windows)]
+
+
+class Part:
+    """One checkpoint, ready to use."""
+
+    def __init__(self, checkpoint: Checkpoint, source: str) -> None:
+        """Fitted features from a loaded checkpoint; `source` names it in messages."""
+        self.model, self.classes = checkpoint.model, checkpoint.classes
+        self.level = system(checkpoint.system).level
+        self.temperature = checkpoint.temperature
+        self.features: dict[str, FittedFeature] = {}
+        for modality, meta in checkpoint.features.items():
+            self.features[modality] = feature_from_state(meta, checkpoint.feature_arrays.get(modality, {}))
+        stored = [m for m, f in self.features.items() if f.config.kind == "stored"]
+        if stored:
+            raise ConfigError(
+                f"{source}: {checkpoint.system} was trained on a corpus' stored {', '.join(stored)} features, which "
+                "cannot be made from a media file; use `emofuse evaluate` on a corpus, or a model on waveform and words"
+            )
+
+    @property
+    def title(self) -> str:
+        """Its modalities, for reports: ``speech+text``; with a note where it looks back on the conversation."""
+        return "+".join(self.features) + (" in context" if self.level == "conversation" else "")
+
+    def observe(self, u: Utterance) -> "Judgement | dict[str, np.ndarray] | None":
+        """What to keep of one utterance: its judgement, or the vectors that a contextual system will need of it.
+
+        None where a modality that the part needs is missing.
+        """
+        return self._judge_one(u) if self.level == "utterance" else self._vector(u)
+
+    def conclude(self, observed: "Sequence[Judgement | dict[str, np.ndarray] | None]") -> list[Judgement | None]:
+        """Judgements of the utterances of one conversation, from what `observe` gave, in order.
+
+        A contextual system sees the utterances before; those that it could not observe are not among them.
+        """
+        judged = [o if isinstance(o, Judgement) else None for o in observed]
+        vectors = {i: o for i, o in enumerate(observed) if isinstance(o, dict)}
+        if not vectors:
+            return judged
+        inputs = self._collate({m: np.stack([v[m] for v in vectors.values()]) for m in self.features})
+        with torch.inference_mode():
+            logits = self.model(**inputs).double().numpy()[0] / self.temperature
+            shares = self._modality_weights(inputs)
+        for row, i in enumerate(vectors):
+            weights = {m: float(shares[m][0, row]) if shares else 1 / len(self.features) for m in self.features}
+            judged[i] = Judgement(softmax(logits[row]), weights=weights)
+        return judged
+
+    def judge(self, utterances: Sequence[Utterance]) -> list[Judgement | None]:
+        """Judge the utterances of one conversation; see `conclude`."""
+        return self.conclude([self.observe(u) for u in utterances])
+
+    def _collate(self, inputs: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        n = len(next(iter(inputs.values()))) if self.level == "conversation" else 1
+        return collate([Example(("",) * n, np.full(n, IGNORE), dict(inputs))], self.level).inputs
+
+    def _modality_weights(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Attention by modality of a contextual system that has any; empty otherwise."""
+        model = self.model.parts["clstm-mma"] if isinstance(self.model, MMAN) else self.model
+        if not isinstance(model, MultiModalFusion):
+            return {}
+        return model.modality_weights(**{m: x for m, x in inputs.items() if m != "lengths"})
+
+    def _vector(self, u: Utterance) -> dict[str, np.ndarray] | None:
+        """Modality to the one vector of an utterance that a contextual system sees, or None."""
+        arrays: dict[str, np.ndarray] = {}
+        for modality, feature in self.features.items():
+            if feature.vectors is not None:
+                rows, _ = feature.vectors.encode_words(u.words)
+                raw = rows[: feature.config.max_words] if len(rows) else None
+            else:
+                raw = _extracted(feature, u, u.waveform)
+            if raw is None:
+                return None
+            arrays[modality] = feature.transform([raw])[0]
+        return arrays
+
+    def _judge_one(self, u: Utterance) -> Judgement | None:
+        """Judge one utterance, in overlapping windows where it is longer than the model's input."""
+        found = [self._judge_window(u, *window) for window in self._windows(u)]
+        judged = [j for j in found if j is not None]
+        if not judged:
+            return None
+        words = [j.words for j in judged if j.words is not None]
+        total = np.sum(words, axis=0) if words else None
+        moments = [m for j in judged for m in j.moments]
+        return Judgement(
+            np.mean([j.probabilities for j in judged], axis=0),
+            None if total is None else total / total.sum(),
+            merge_moments(moments, u.segment),
+            {m: 1 / len(self.features) for m in self.features},
+        )
+
+    def _windows(self, u: Utterance) -> Iterator[tuple[slice, np.ndarray]]:
+        """Samples and word indices of each window that the model sees at once."""
+        every_word = np.arange(len(u.words))
+        if "speech" not in self.features:
+            n = self.features["text"].config.max_words if "text" in self.features else len(every_word)
+            for start in range(0, max(len(every_word), 1), max(n, 1)):
+                yield slice(0, 0), every_word[start : start + n]
+            return
+        if u.waveform is None or len(u.waveform) < MIN_SECONDS * SAMPLE_RATE:
+            return
+        n_samples = len(u.waveform)
+        window = round(min(self.features["speech"].config.max_s, WINDOW_S) * SAMPLE_RATE)
+        middles = _word_middles(u) * SAMPLE_RATE
+        for start in window_starts(n_samples, window, round(OVERLAP_S * SAMPLE_RATE)):
+            stop = min(start + window, n_samples)
+            yield slice(start, stop), every_word[(start <= middles) & (middles <= stop)]
+
+    def _judge_window(self, u: Utterance, samples: slice, word_index: np.ndarray) -> Judgement | None:
+        """Judge one window, or None when a modality is not there."""
+        arrays: dict[str, np.ndarray] = {}
+        token_words = np.zeros(0, int)
+        for modality, feature in self.features.items():
+            if feature.extractor is not None:
+                raw = _extracted(feature, u, None if u.waveform is None else u.waveform[samples])
+            elif modality == "speech":
+                assert u.waveform is not None
+                raw = speech_array(u.waveform[samples], feature.config)
+            elif modality == "visual":
+                raw = u.faces
+            else:
+                assert feature.vectors is not None
+                rows, index = feature.vectors.encode_words([u.words[i] for i in word_index])
+                token_words = word_index[index[: feature.config.max_words]]
+                # Where not one word is known, as in another language, there is no evidence at all.
+                raw = rows[: feature.config.max_words] if len(rows) else None
+            if raw is None:
+                return None
+            arrays[modality] = feature.transform([raw])[0]
+        inputs = self._collate(arrays)
+        with torch.inference_mode():
+            logits = self.model(**inputs).double().numpy().reshape(-1) / self.temperature
+            received = self.model.attention_received(**inputs) if isinstance(self.model, CMA) else {}
+        words = None
+        if "text" in self.features:
+            share = received["text"][0].double().numpy() if received else np.full(len(token_words), 1.0)
+            words = np.bincount(token_words, share, minlength=len(u.words))
+        moments: tuple[Moment, ...] = ()
+        if "speech" in received:
+            start_s = u.segment.start_s + samples.start / SAMPLE_RATE
+            moments = _moments(received["speech"][0].double().numpy(), start_s, (samples.stop - samples.start))
+        return Judgement(softmax(logits), words, moments)
+
+
+def _extracted(feature: FittedFeature, u: Utterance, waveform: np.ndarray | None) -> np.ndarray | None:
+    """An extracted feature of an utterance as the model takes it; None where there is nothing to extract it from."""
+    extractor = feature.extractor
+    assert extractor is not None
+    try:
+        if extractor.modality == "speech":
+            return None if waveform is None else pool_rows(extractor(waveform), feature.config)
+        if extractor.modality == "text":
+            return pool_rows(extractor(u.segment.text), feature.config) if u.words else None
+        if u.frames is None:
+            return None
+        return pool_rows(extractor(u.frames(extractor.frame_rate or 5.0)), feature.config)
+    except DataError:  # too short for it, or no face in the picture
+        return None
+
+
+def _word_middles(u: Utterance) -> np.ndarray:
+    """(n_words,) seconds from the utterance's start; spread evenly where the times are not known."""
+    if u.timed_words:
+        return np.array([(w.start_s + w.end_s) / 2 - u.segment.start_s for w in u.timed_words])
+    n = len(u.words)
+    return (np.arange(n) + 0.5) / max(n, 1) * (u.segment.end_s - u.segment.start_s)
+
+
+def _moments(weights: np.ndarray, start_s: float, n_samples: int) -> tuple[Moment, ...]:
+    """Attention over the frames of one window as stretches of about `MOMENT_S`."""
+    seconds = n_samples / SAMPLE_RATE
+    edges = np.linspace(0, len(weights), max(1, round(seconds / MOMENT_S)) + 1).round().astype(int)
+    edges = np.unique(edges)
+    at = start_s + edges / len(weights) * seconds
+    return tuple(
+        Moment(float(at[i]), float(at[i + 1]), float(weights[edges[i] : edges[i + 1]].sum()))
+        for i in range(len(edges) - 1)
+    )
+
+
+def merge_moments(moments: Sequence[Moment], segment: Segment) -> tuple[Moment, ...]:
+    """Moments of overlapping windows on one grid of about `MOMENT_S` over the utterance; weights sum to 1."""
+    if not moments:
+        return ()
+    length = segment.end_s - segment.start_s
+    edges = segment.start_s + np.linspace(0, length, max(1, round(length / MOMENT_S)) + 1)
+    density = np.zeros(len(edges) - 1)
+    covered = np.zeros(len(edges) - 1)
+    for m in moments:
+        inside = np.clip(np.minimum(edges[1:], m.end_s) - np.maximum(edges[:-1], m.start_s), 0, None)
+        density += inside * m.weight / (m.end_s - m.start_s)
+        covered += inside
+    density /= np.maximum(covered, 1e-9)  # what two windows cover counts once
+    total = max(density.sum(), 1e-12)
+    return tuple(
+        Moment(round(float(a), 3), round(float(b), 3), round(float(w / total), 4))
+        for a, b, w in zip(edges[:-1], edges[1:], density, strict=True)
+    )

@@ -1,0 +1,14 @@
+"""Progress on stderr."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+def progress(transient: bool = False) -> Progress:
+    """A progress bar: what is done, how much of it, how long it took.
+
+    A `transient` one vanishes when its work is done, and is not shown at all where stderr is no terminal.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=transient, disable=transient and not console.is_terminal)

@@ -1,0 +1,180 @@
+"""One checkpoint on one utterance: windows, words and moments it attends to, context."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from emofuse.checkpoint import Checkpoint
+from emofuse.features.lexical import WordVectors
+from emofuse.media.audio import SAMPLE_RATE
+from emofuse.media.segment import Segment, Word
+from emofuse.models import build, make_config
+from emofuse.models.text_cnn import TextCNN
+from emofuse.prediction import Moment
+from emofuse.predictor.part import Judgement, Part, Utterance, merge_moments, window_starts
+from emofuse.protocol.inputs import FeatureConfig, FittedFeature, feature_state
+
+CLASSES = ("angry", "happy")
+VECTORS = WordVectors({"good": 0, "bad": 1, "do": 2, "n't": 3}, np.eye(4, dtype=np.float32), "four words")
+FEATURES = {
+    "speech": FittedFeature(FeatureConfig(kind="waveform", level="rms")),
+    "text": FittedFeature(FeatureConfig(kind="words"), vectors=VECTORS),
+    "visual": FittedFeature(FeatureConfig(kind="face")),
+}
+
+
+def part(name: str, *modalities: str, features: dict[str, FittedFeature] | None = None, **settings) -> Part:
+    torch.manual_seed(0)
+    config = make_config(name, n_classes=2, **settings)
+    states = {m: feature_state((features or FEATURES)[m]) for m in modalities}
+    metas, arrays = {m: s[0] for m, s in states.items()}, {m: s[1] for m, s in states.items()}
+    return Part(Checkpoint(name, config, build(name, config).eval(), CLASSES, metas, arrays), name)
+
+
+def speech_part() -> Part:
+    return part("cma-speech", "speech", d_model=10, n_heads=2, filters=[4, 4, 4])
+
+
+def text_part() -> Part:
+    return part("cma-text", "text", d_model=10, n_heads=2, word_dim=4)
+
+
+def noise(seconds: float) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
+
+
+def one(p: Part, u: Utterance) -> Judgement:
+    (judgement,) = p.judge([u])
+    assert judgement is not None
+    return judgement
+
+
+@pytest.mark.parametrize("n", [1, 10, 11, 18, 19, 25, 26, 100])
+def test_windows_cover_everything_overlap_and_end_at_the_end(n):
+    starts = window_starts(n, 10, 2)
+    covered = {i for s in starts for i in range(s, min(s + 10, n))}
+    assert covered == set(range(n))
+    assert starts[0] == 0
+    assert starts[-1] == max(0, n - 10)
+    assert all(b - a <= 8 for a, b in itertools.pairwise(starts))
+
+
+def test_a_long_utterance_is_the_mean_of_its_windows():
+    p, x = speech_part(), noise(25)
+    starts = window_starts(len(x), 160_000, 32_000)
+    assert len(starts) == 3
+    alone = [one(p, Utterance(Segment(0, 10), x[s : s + 160_000])).probabilities for s in starts]
+    found = one(p, Utterance(Segment(0, 25), x))
+    np.testing.assert_allclose(found.probabilities, np.mean(alone, axis=0), atol=1e-5)
+
+
+def test_moments_cover_the_utterance_where_it_is():
+    found = one(speech_part(), Utterance(Segment(100, 125), noise(25)))
+    assert found.moments[0].start_s == 100
+    assert found.moments[-1].end_s == 125
+    assert sum(m.weight for m in found.moments) == pytest.approx(1, abs=0.01)
+    assert len(found.moments) == 100
+    assert all(a.end_s == b.start_s for a, b in zip(found.moments, found.moments[1:], strict=False))
+
+
+def test_moments_of_overlapping_windows_by_hand():
+    # two windows of 2 s that share 1 s, the first attends to its first half, the second evenly
+    first = (Moment(0, 1, 1.0), Moment(1, 2, 0.0))
+    second = (Moment(1, 2, 0.5), Moment(2, 3, 0.5))
+    merged = merge_moments([*first, *second], Segment(0, 3))
+    per_second = [sum(m.weight for m in merged if s <= m.start_s < s + 1) for s in range(3)]
+    # densities 1, (0 + 0.5) / 2 and 0.5
+    assert per_second == pytest.approx([1 / 1.75, 0.25 / 1.75, 0.5 / 1.75], abs=1e-3)
+
+
+def test_words_carry_the_attention_of_their_tokens():
+    found = one(text_part(), Utterance(Segment(0, 1, None, "Good don't xyzzy bad")))
+    assert found.words is not None
+    assert found.words.shape == (4,)
+    assert found.words.sum() == pytest.approx(1)
+    assert found.words[2] == 0  # the unknown word is not seen
+    assert found.words[1] > 0
+
+
+def test_a_text_longer_than_the_model_reads_is_read_in_windows():
+    p = text_part()
+    long = one(p, Utterance(Segment(0, 60, None, "good " * 50 + "bad " * 50)))
+    good, bad = (one(p, Utterance(Segment(0, 30, None, w * 50))).probabilities for w in ("good ", "bad "))
+    np.testing.assert_allclose(long.probabilities, (good + bad) / 2, atol=1e-6)
+    assert long.words is not None
+    assert long.words[50:].sum() == pytest.approx(0.5)
+
+
+def test_a_fused_model_reads_the_words_of_each_window():
+    p = part("cma", "speech", "text", d_model=10, n_heads=2, word_dim=4, filters=[4, 4, 4])
+    x = noise(18)
+    words = (Word("good", 1, 2), Word("bad", 16, 17))
+    timed = one(p, Utterance(Segment(0, 18, None, "good bad", words), x))
+    first = one(p, Utterance(Segment(0, 10, None, "good"), x[:160_000])).probabilities
+    second = one(p, Utterance(Segment(8, 18, None, "bad"), x[-160_000:])).probabilities
+    np.testing.assert_allclose(timed.probabilities, (first + second) / 2, atol=1e-5)
+    assert timed.weights == {"speech": 0.5, "text": 0.5}
+
+
+def test_what_is_missing_gives_none():
+    assert speech_part().judge([Utterance(Segment(0, 1, None, "good"))]) == [None]
+    assert speech_part().judge([Utterance(Segment(0, 1), noise(0.05))]) == [None]
+    assert text_part().judge([Utterance(Segment(0, 1), noise(1))]) == [None]
+    assert text_part().judge([Utterance(Segment(0, 1, None, "xyzzy"))]) == [None]
+    assert part("face-cnn", "visual").judge([Utterance(Segment(0, 1, None, "good bad"), noise(1))]) == [None]
+
+
+def test_faces_are_pooled_over_time_whatever_is_said():
+    p = part("face-cnn", "visual")
+    faces = np.random.default_rng(0).integers(0, 255, (3, 48, 48), dtype=np.uint8)
+    found = one(p, Utterance(Segment(0, 1, None, "good bad good"), None, faces)).probabilities
+    with torch.inference_mode():
+        logits = [p.model(torch.from_numpy(f[None, None]), torch.tensor([1])) for f in faces]
+    expected = torch.cat(logits).mean(0).softmax(0).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def context_part() -> Part:
+    torch.manual_seed(3)
+    cnn = TextCNN(make_config("text-cnn", word_dim=4, n_features=5, filters=4))
+    feature = FittedFeature(FeatureConfig(kind="text-cnn"), None, VECTORS, cnn)
+    return part("clstm-text", "text", features={"text": feature}, feature_dims={"text": 5}, n_hidden=4, n_dense=4)
+
+
+def test_context_is_the_past_alone():
+    p = context_part()
+
+    def judged(*texts: str) -> list[np.ndarray]:
+        found = p.judge([Utterance(Segment(i, i + 1, None, t)) for i, t in enumerate(texts)])
+        return [j.probabilities for j in found if j is not None]
+
+    before, after = judged("good", "bad", "good"), judged("good", "bad", "bad")
+    np.testing.assert_array_equal(before[:2], after[:2])
+    assert not np.allclose(judged("good", "good")[1], judged("bad", "good")[1])
+
+
+def test_utterances_without_words_are_no_context():
+    p = context_part()
+    texts = ["good", None, "bad"]
+    with_gap = p.judge([Utterance(Segment(i, i + 1, None, t)) for i, t in enumerate(texts)])
+    assert with_gap[1] is None
+    without = p.judge([Utterance(Segment(i, i + 1, None, t)) for i, t in enumerate(["good", "bad"])])
+    assert with_gap[2] is not None
+    assert without[1] is not None
+    np.testing.assert_allclose(with_gap[2].probabilities, without[1].probabilities)
+
+
+def test_attention_across_modalities_gives_their_weights():
+    features = {m: FittedFeature(FeatureConfig(kind="words"), vectors=VECTORS) for m in ("speech", "text")}
+    p = part("clstm-mma", "speech", "text", features=features, feature_dims={"speech": 4, "text": 4}, d_model=4)
+    x = {m: np.eye(4, dtype=np.float32)[:2] for m in ("speech", "text")}
+    judged = p.conclude([{m: rows[i] for m, rows in x.items()} for i in range(2)])
+    for j in judged:
+        assert j is not None
+        assert sum(j.weights.values()) == pytest.approx(1)
+    inputs = {m: torch.from_numpy(rows[None]) for m, rows in x.items()}
+    expected = p.model.modality_weights(**inputs)["text"][0, 1]  # type: ignore[operator]
+    assert judged[1] is not None
+    assert judged[1].weights["text"] == pytest.approx(expected.item())
