@@ -312,7 +312,7 @@ def test_the_table_fits_and_says_everything(width: int) -> None:
     ]
     assert lines[3].rstrip() == '0:00.5 - 0:03.2  Anna     happy    67%  ████  She said "no", then left.'
     assert lines[5].rstrip() == "0:03.2 - 0:04.0  Bob      happy?   41%  ██▌   Café 你好 <b> & ö"
-    assert lines[-1] == "? less sure than the threshold"
+    assert lines[-1] == "? unsure: below the threshold, or no speech found"
 
 
 def test_the_table_shortens_the_text_and_names_what_each_utterance_rests_on() -> None:

@@ -213,7 +213,7 @@ def text_table(timeline: Timeline, console: Console) -> None:
     for row in shown if lines else ():
         row.rstrip()
         console.print(row, soft_wrap=True)
-    notes = ["? less sure than the threshold"] if any(p.unsure for p in timeline) else []
+    notes = ["? unsure: below the threshold, or no speech found"] if any(p.unsure for p in timeline) else []
     notes += [", ".join(f"{m[0].upper()} {m}" for m in modalities) + ", - not there"] if modalities else []
     if notes:
         console.print(Text("; ".join(notes), "dim"))

@@ -170,7 +170,6 @@ def run(job: Job, files: Sequence[Path]) -> int:
             if len(files) == 1:
                 raise
             failures.append(str(error))
-            print(f"emofuse: {error}", file=sys.stderr)
             continue
         for problem in timeline.problems:
             where = "" if str(path) in problem else f"{path}: "
