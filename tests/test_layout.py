@@ -32,7 +32,7 @@ LAYERS = (
     {"batching"},
     {"models"},
     {"checkpoint"},
-    {"extraction", "facial"},
+    {"extraction", "facial", "textual"},
     {"extractors"},
     {"protocol"},
     {"predictor"},

@@ -27,14 +27,14 @@ class VoiceConfig:
         threshold: Speech begins above this probability, and ends below it less 0.15.
         min_speech_s: Shorter sounds are left out.
         min_silence_s: A pause of at least so much ends an utterance.
-        max_speech_s: Longer speech is divided at its longest pause.
+        max_speech_s: Longer speech is divided at its longest pause; as much as CMA sees at once.
         pad_s: Kept before and after each utterance, as far as there is no other one.
     """
 
     threshold: float = 0.5
     min_speech_s: float = 0.25
-    min_silence_s: float = 0.5
-    max_speech_s: float = 20.0
+    min_silence_s: float = 0.4
+    max_speech_s: float = 10.0
     pad_s: float = 0.15
 
 

@@ -1,0 +1,63 @@
+"""The hidden layer of a text CNN that was trained on one's own fold, as a feature."""
+
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from emofuse.checkpoint import load_checkpoint
+from emofuse.errors import ConfigError, DataError
+from emofuse.features.extractor import Extractor
+from emofuse.features.hub import sha256
+from emofuse.features.lexical import WordVectors, split_words
+from emofuse.models.text_cnn import TextCNN
+
+
+def text_cnn(encoder: str | Path | None = None) -> Extractor:
+    """Hidden layer of a text CNN (Kim 2014), as Pan et al. 2020 use it: one vector an utterance.
+
+    Trained on the fold's training part alone it leaks no test label; take the checkpoint of the fold that you test.
+
+    Args:
+        encoder: Checkpoint folder of a ``text-cnn``, from `emofuse train`.
+
+    Raises:
+        ConfigError: No checkpoint is named, or it holds another system.
+        DataError: It is missing or damaged.
+    """
+    if encoder is None:
+        raise ConfigError("text-cnn: which one? The checkpoint folder of a text-cnn that was trained on your fold")
+    folder = Path(encoder)
+    model, _, _ = _load(folder)
+    return Extractor(
+        name="text-cnn",
+        modality="text",
+        dimensions=tuple(f"hidden {i}" for i in range(model.config.n_features)),
+        rate_hz=None,
+        unit="activation, 0 or more",
+        compute=partial(_vector, folder),
+        settings={"weights": sha256(folder / "model.safetensors")},
+    )
+
+
+@cache  # once a process: an Extractor that is sent to a worker carries the folder only
+def _load(folder: Path) -> tuple[TextCNN, WordVectors, int]:
+    checkpoint = load_checkpoint(folder)
+    if not isinstance(checkpoint.model, TextCNN):
+        raise ConfigError(f"{folder}: holds {checkpoint.system}, need a text-cnn")
+    meta, arrays = checkpoint.features["text"], checkpoint.feature_arrays["text"]
+    index = {word: i for i, word in enumerate(meta["words"].split("\n"))}
+    vectors = WordVectors(index, arrays["vectors"].astype(np.float32), meta["table"])
+    return checkpoint.model, vectors, int(meta["config"]["max_words"])
+
+
+def _vector(folder: Path, text: str) -> np.ndarray:
+    """(n_features,) of one text."""
+    model, vectors, max_words = _load(folder)
+    rows, _ = vectors.encode_words(split_words(text))
+    if not len(rows):
+        raise DataError("not one word of the text is in the vocabulary")
+    with torch.inference_mode():
+        words = torch.from_numpy(rows[None, :max_words])
+        return model.features(words, torch.tensor([words.shape[1]]))[0].numpy()
