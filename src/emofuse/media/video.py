@@ -19,17 +19,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from emofuse.errors import ConfigError, DataError
-from emofuse.media.audio import (
-    MAX_GAP_S,
-    MAX_PIXELS,
-    MAX_SECONDS,
-    audio_stream,
-    decoded,
-    open_media,
-    open_sound,
-    timeline_zero_s,
-    video_stream,
-)
+from emofuse.media.audio import MAX_GAP_S, MAX_SECONDS, open_sound
+from emofuse.media.container import MAX_PIXELS, audio_stream, decoded, open_media, timeline_zero_s, video_stream
 
 _ROUNDING_S = 1e-3  # containers round time stamps to 1 ms: a frame at 2/30 s is stored as 0.067
 _NEAR_ZERO_S = 0.1  # a first frame this early is shown from 0 on, as players do
@@ -57,6 +48,7 @@ class MediaInfo:
         width, height: Of the pictures as shown, turned and with square pixels; None without.
         frame_rate: Pictures per second on average; None without pictures or when not known.
         rotation: Degrees clockwise by which stored pictures are turned to be shown: 0, 90, 180 or 270.
+        seekable: Whether pictures in the middle can be had without decoding all before them.
     """
 
     duration_s: float
@@ -68,6 +60,7 @@ class MediaInfo:
     height: int | None = None
     frame_rate: float | None = None
     rotation: int = 0
+    seekable: bool = False
 
 
 def probe(path: Path) -> MediaInfo:
@@ -94,7 +87,7 @@ def probe(path: Path) -> MediaInfo:
             rate = video.average_rate or video.guessed_rate
             height, width, rotation = shown
             info = replace(info, width=width, height=height, frame_rate=float(rate) if rate else None)
-            info = replace(info, rotation=rotation)
+            info = replace(info, rotation=rotation, seekable=_is_seekable(container))
         return info
 
 
@@ -119,7 +112,7 @@ def read_frames(
 
     Raises:
         DataError: The file is missing, a folder, empty or not decodable, has no moving pictures, larger ones than
-            `emofuse.media.audio.MAX_PIXELS`, over `emofuse.media.audio.MAX_SECONDS`, or none that can be decoded.
+            `emofuse.media.container.MAX_PIXELS`, over `emofuse.media.audio.MAX_SECONDS`, or none that can be decoded.
         ConfigError: A number is out of range.
     """
     end = math.inf if end_s is None else end_s
@@ -215,9 +208,13 @@ def _zero_s(container: InputContainer, stream: VideoStream) -> float:
     return zero or 0.0
 
 
+def _is_seekable(container: InputContainer) -> bool:
+    return bool(_SEEKABLE & set(container.format.name.split(",")))
+
+
 def _seek(container: InputContainer, stream: VideoStream, start: float) -> bool:
     """Go to the key frame before `start`; False where that is not to be relied on."""
-    if not (_SEEKABLE & set(container.format.name.split(",")) and stream.time_base):
+    if not (_is_seekable(container) and stream.time_base):
         return False
     try:
         container.seek(int((_zero_s(container, stream) + start) / stream.time_base), stream=stream)

@@ -7,6 +7,7 @@ import numpy as np
 
 from emofuse.features.faces import face_crops, make_detector, speaking_face, track_faces
 from emofuse.media.audio import SAMPLE_RATE
+from emofuse.media.frames import FrameReader
 from emofuse.media.segment import Segment
 from emofuse.media.video import Frame, read_frames
 
@@ -30,6 +31,7 @@ class FaceFinder:
         """
         self._detector = make_detector(detector)
         self.frame_rate, self.max_side = frame_rate, max_side
+        self._reader: FrameReader | None = None
 
     def faces(self, path: Path, segment: Segment, waveform: np.ndarray | None) -> np.ndarray | None:
         """Faces (n_frames, 48, 48), grey values, of the one who speaks; None when no face is seen.
@@ -39,12 +41,15 @@ class FaceFinder:
             segment: The utterance's place in it.
             waveform: Its sound at 16 kHz, by which the one of several faces is chosen whose mouth moves with it.
         """
-        tracks = track_faces(self.frames(path, segment, self.frame_rate), self._detector)
+        if self._reader is None or self._reader.path != path:
+            self._reader = FrameReader(path, self.frame_rate, self.max_side)
+        tracks = track_faces(self._reader.part(segment.start_s, segment.end_s), self._detector)
         if len(tracks) < 2:
             return face_crops(tracks[0])[1] if tracks else None
-        # Mouths are too quick for the few pictures that expressions need.
-        rate = max(SPEAKING_RATE, self.frame_rate)
-        tracks = track_faces(self.frames(path, segment, rate), self._detector)
+        rate = self.frame_rate
+        if self._reader.seekable:  # mouths are too quick for the few pictures that expressions need
+            rate = max(SPEAKING_RATE, rate)
+            tracks = track_faces(self.frames(path, segment, rate), self._detector)
         track = speaking_face(tracks, None if waveform is None else _loudness(waveform, segment.start_s))
         return None if track is None else face_crops(track)[1][:: max(1, round(rate / self.frame_rate))]
 
