@@ -73,6 +73,8 @@ def test_where_results_go(tmp_path):
     assert targets([a, c], tmp_path, "json", ".jsonl") == {a: tmp_path / "a.jsonl", c: tmp_path / "b.jsonl"}
     assert targets([a, b], tmp_path, "srt", ".srt") == {a: tmp_path / "x_a.srt", b: tmp_path / "y_a.srt"}
     assert targets([c], tmp_path / "b.srt", "srt", ".srt") == {c: tmp_path / "b.srt"}
+    assert targets([c], tmp_path / "new", "json", ".jsonl") == {c: tmp_path / "new" / "b.jsonl"}
+    assert targets([c], tmp_path / "b.json", "json", ".jsonl") == {}
     assert targets([a, c], tmp_path / "all.csv", "csv", ".csv") == {}
     with pytest.raises(ConfigError, match="--out FOLDER"):
         targets([a, c], None, "eaf", ".eaf")
@@ -119,9 +121,17 @@ def test_every_format_prints_and_writes_the_same(tmp_path, format, holds):
     assert holds in out
     run(clip, "--format", format, "--out", tmp_path / "result.x")
     written = (tmp_path / "result.x").read_text(encoding="utf-8")
-    date = re.compile(r' DATE="[^"]*"')  # of ELAN's files
-    assert date.sub("", written) == date.sub("", out.replace("\r\n", "\n"))
+    # of ELAN's files: when it was written, and where the recording is from there
+    here = re.compile(r' (DATE|MEDIA_URL|RELATIVE_MEDIA_URL)="[^"]*"')
+    assert here.sub("", written) == here.sub("", out.replace("\r\n", "\n"))
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_elan_finds_the_recording_from_the_folder_of_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tone(tmp_path / "in" / "a.wav")
+    run("in", "--format", "eaf", "--out", "results")
+    assert 'RELATIVE_MEDIA_URL="./../in/a.wav"' in (tmp_path / "results" / "a.eaf").read_text(encoding="utf-8")
 
 
 def test_one_csv_holds_all_recordings_under_one_header(tmp_path):

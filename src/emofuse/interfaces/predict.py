@@ -120,11 +120,12 @@ class Job:
 def targets(files: Sequence[Path], out: Path | None, format: str, suffix: str) -> dict[Path, Path]:
     """Media file to the file that its result is written to; empty when all results go into one output.
 
+    `out` is a folder if there is one of that name, or if the name has no ending.
+
     Raises:
         ConfigError: The format holds one recording, there are several, and `out` is no folder.
     """
-    one = len(files) == 1 and out is not None and not out.is_dir() and not str(out).endswith(("/", "\\"))
-    if out is not None and (out.is_dir() or (not one and not out.suffix)):
+    if out is not None and (out.is_dir() or not (out.suffix or out.exists())):
         stems = [path.stem for path in files]
         # Files of one name in several folders keep their folders' names.
         names = [p.stem if stems.count(p.stem) == 1 else "_".join(p.with_suffix("").parts[-3:]) for p in files]
@@ -133,9 +134,11 @@ def targets(files: Sequence[Path], out: Path | None, format: str, suffix: str) -
                 f"--out {out}: several files would be written under one name; predict them folder by folder"
             )
         return {path: out / f"{name}{suffix}" for path, name in zip(files, names, strict=True)}
-    if format not in ONE_STREAM and len(files) > 1:
+    if format in ONE_STREAM:
+        return {}
+    if len(files) > 1:
         raise ConfigError(f"--format {format} of {len(files)} recordings needs a folder to write them to: --out FOLDER")
-    return {files[0]: out} if one and out is not None and format not in ONE_STREAM else {}
+    return {} if out is None else {files[0]: out}
 
 
 def write_text(path: Path, content: str) -> None:
@@ -153,7 +156,7 @@ def run(job: Job, files: Sequence[Path]) -> int:
         DataError: The only file fails.
         ConfigError: The format of several recordings needs a folder.
     """
-    from emofuse.interfaces.formats import FORMATS, text_table, write_csv
+    from emofuse.interfaces.formats import FORMATS, text_table, write_csv, write_eaf
 
     suffix, write = FORMATS[job.format]
     places = targets(files, job.out, job.format, suffix)
@@ -177,7 +180,9 @@ def run(job: Job, files: Sequence[Path]) -> int:
         if job.report is not None or (job.format == "csv" and not places):
             kept.append(timeline)
         if path in places:
-            write_text(places[path], write(timeline))
+            # ELAN finds the recording by its path from the file's own folder.
+            elan = job.format == "eaf"
+            write_text(places[path], write_eaf(timeline, places[path].parent) if elan else write(timeline))
         elif job.format != "csv" and job.out is not None:
             pieces.append(write(timeline))
         elif job.format == "text" and sys.stdout.isatty():
