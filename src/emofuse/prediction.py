@@ -15,7 +15,8 @@ class WordEvidence:
     Attributes:
         text: As given.
         start_s, end_s: Place in the file, in seconds; None when the word's time is not known.
-        weight: Share of the attention over the utterance's words; they sum to 1.
+        weight: Share of the attention over the utterance's words; they sum to 1, or are 0 where no
+            part of the model read them.
     """
 
     text: str
@@ -51,7 +52,8 @@ class Prediction:
         weights: Modality used to its share in the decision; they sum to 1.
         by_modality: Modality (or modalities of a fused model, joined by ``+``) to the class
             probabilities that it gives on its own: the numbers behind a late fusion.
-        words: Words and the attention on each; empty without a text model.
+        words: Words and the attention on each; empty where nothing was said, or where neither a text
+            model read it nor the words' times are known.
         moments: Stretches of sound and the attention on each, in order; empty without a speech model.
     """
 

@@ -16,7 +16,7 @@ from emofuse.checkpoint import Checkpoint, save_checkpoint
 from emofuse.errors import ConfigError, DataError
 from emofuse.features.lexical import WordVectors
 from emofuse.media.audio import read_audio
-from emofuse.media.segment import Segment
+from emofuse.media.segment import Segment, Word
 from emofuse.models import build, make_config
 from emofuse.models.text_cnn import TextCNN
 from emofuse.predictor import Part, Predictor, Sources, Utterance, default_model, load
@@ -146,6 +146,14 @@ def test_words_of_a_transcript_reach_the_utterances_with_their_times(tmp_path: P
     (p,) = predictor.predict(example_clip, sources=Sources(transcript=tmp_path / "t.json"))
     assert (p.start_s, p.end_s, p.text) == (0.4, 1.2, "good bad")
     assert [(w.text, w.start_s, w.end_s) for w in p.words] == [("good", 0.4, 0.8), ("bad", 0.9, 1.2)]
+
+
+def test_times_of_words_are_kept_where_no_model_reads_them(waveform: np.ndarray) -> None:
+    words = (Word("oh", 0.1, 0.2), Word("no", 0.3, 0.5))
+    predictor = Predictor([Part(speech_checkpoint(), "s")], [1.0])
+    (p,) = predictor.judge([Utterance(Segment(0, 1, None, "oh no", words), waveform)], "x")
+    assert p is not None
+    assert [(w.text, w.start_s, w.end_s, w.weight) for w in p.words] == [("oh", 0.1, 0.2, 0), ("no", 0.3, 0.5, 0)]
 
 
 def test_context_runs_through_a_recording(tmp_path: Path, example_clip: Path) -> None:

@@ -272,10 +272,11 @@ def _part_of(sound: Sound | None, segment: Segment) -> np.ndarray | None:
 
 
 def _word_evidence(u: Utterance, judged: Sequence[Judgement]) -> tuple[WordEvidence, ...]:
-    """Attention on each word, the mean over the parts that read words."""
+    """Attention on each word, the mean over the parts that read words; where none does, the words' times alone."""
     shares = [j.words for j in judged if j.words is not None]
-    if not shares:
+    if not shares and not u.timed_words:
         return ()
+    shares = shares or [np.zeros(len(u.words))]
     times = [(w.start_s, w.end_s) for w in u.timed_words] or [(None, None)] * len(u.words)
     return tuple(
         WordEvidence(word, start, end, round(float(share), 4))
