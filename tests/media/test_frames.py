@@ -41,14 +41,20 @@ def test_parts_in_any_order_are_those_of_a_pass_each(videos: Path, name: str) ->
             assert abs(float(a.image.mean()) - float(b.image.mean())) < 1.5
 
 
-def test_parts_that_rise_cost_one_pass(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    passes = []
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Where each pass over a file began."""
+    begun: list[float] = []
 
     def counted(path, rate, start_s, *rest):
-        passes.append(start_s)
+        begun.append(start_s)
         return read_frames(path, rate, start_s, *rest)
 
     monkeypatch.setattr(module, "read_frames", counted)
+    return begun
+
+
+def test_parts_that_rise_cost_one_pass(videos: Path, passes: list[float]) -> None:
     reader = FrameReader(videos / "v.mpg", 5.0)
     for start_s in range(0, 55, 3):
         reader.part(start_s, start_s + 4)
@@ -56,14 +62,7 @@ def test_parts_that_rise_cost_one_pass(videos: Path, monkeypatch: pytest.MonkeyP
     assert len(reader._kept) <= 5 * (module.KEEP_S + 4)
 
 
-def test_a_long_gap_is_skipped_where_that_is_possible(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    passes = []
-
-    def counted(path, rate, start_s, *rest):
-        passes.append(start_s)
-        return read_frames(path, rate, start_s, *rest)
-
-    monkeypatch.setattr(module, "read_frames", counted)
+def test_a_long_gap_is_skipped_where_that_is_possible(videos: Path, passes: list[float]) -> None:
     reader = FrameReader(videos / "v.mp4", 5.0)
     reader.part(0, 1)
     reader.part(50, 51)
