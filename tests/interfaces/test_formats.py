@@ -22,13 +22,13 @@ from emofuse.errors import DataError
 from emofuse.interfaces.formats import (
     COLUMNS,
     FORMATS,
-    text_table,
     write_csv,
     write_eaf,
     write_json,
     write_srt,
     write_text,
 )
+from emofuse.interfaces.table import text_table
 from emofuse.media.annotations import read_segments
 from emofuse.media.segment import Segment
 from emofuse.media.transcript import read_transcript

@@ -1,4 +1,4 @@
-"""What `emofuse predict` writes: a table for people, JSON Lines, csv, Praat TextGrid, ELAN and SRT.
+"""What `emofuse predict` writes: JSON Lines, csv, Praat TextGrid, ELAN and SRT; the table is in `interfaces.table`.
 
 Every writer returns text, to be written as UTF-8 without changing line ends. The three formats of
 annotation are written by hand, so that the libraries that own them can be their independent check.
@@ -15,17 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from rich.console import Console
-from rich.text import Text
-
 from emofuse.errors import DataError
+from emofuse.interfaces.table import one_line, write_text
 from emofuse.prediction import Prediction, Timeline, rows
 
 COLUMNS = ("source", "start_s", "end_s", "speaker", "text", "label", "confidence", "unsure", "modalities", "missing")
 """Columns of the csv that are there whatever was predicted; then ``p_LABEL`` and ``w_MODALITY``."""
 
 _XML_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]+")
 _LIKE_A_NAME = re.compile(r"[^\s:\[][^:]{0,39}:(?:\s|$)")
 _MIME = {
     ".wav": "audio/x-wav",
@@ -41,22 +38,6 @@ _MIME = {
     ".mkv": "video/x-matroska",
     ".avi": "video/x-msvideo",
 }
-_MODALITIES = ("speech", "visual", "text")
-_HEADINGS = {"time": "time", "speaker": "speaker", "emotion": "emotion", "percent": "", "bar": ""}
-_HEADINGS |= {"evidence": "from", "text": "text"}
-_BAR_CELLS, _SPEAKER_CELLS, _TEXT_CELLS = 6, 12, 16  # the latter two: widest name, narrowest text
-_COLOURS = {
-    "happy": "yellow",
-    "excited": "bright_yellow",
-    "positive": "green",
-    "angry": "red",
-    "frustrated": "bright_red",
-    "negative": "red",
-    "sad": "blue",
-    "fearful": "magenta",
-    "disgusted": "green",
-    "surprised": "cyan",
-}
 
 
 class _Lane(NamedTuple):
@@ -67,7 +48,7 @@ class _Lane(NamedTuple):
     utterances: list[tuple[int, int, Prediction]]  # start, end in units of the format
 
     def tier(self, role: str) -> str:
-        name = role if self.speaker is None else f"{_one_line(self.speaker)} - {role}"
+        name = role if self.speaker is None else f"{one_line(self.speaker)} - {role}"
         return name if self.number == 1 else f"{name} {self.number}"
 
     @property
@@ -171,52 +152,13 @@ def write_srt(timeline: Timeline) -> str:
     cues = []
     utterances = sorted((u for lane in _lanes(timeline, 1000) for u in lane.utterances), key=lambda u: u[:2])
     for index, (start, end, p) in enumerate(utterances, start=1):
-        said = _one_line(p.text or "").replace("-->", "→")
+        said = one_line(p.text or "").replace("-->", "→")
         if p.speaker is not None:
-            said = f"{_one_line(p.speaker).replace(':', ' ')}: {said}".rstrip()
+            said = f"{one_line(p.speaker).replace(':', ' ')}: {said}".rstrip()
         elif _LIKE_A_NAME.match(said):
             said = f"- {said}"  # else a reader takes what is before the colon for the speaker
         cues.append(f"{index}\n{_stamp(start)} --> {_stamp(end)}\n{f'[{_verdict(p)}] {said}'.rstrip()}\n\n")
     return "".join(cues)
-
-
-def write_text(timeline: Timeline, width: int = 100) -> str:
-    """The table of `text_table` without colours, `width` characters wide."""
-    stream = io.StringIO()
-    text_table(timeline, Console(file=stream, width=width, color_system=None, legacy_windows=False))
-    return stream.getvalue()
-
-
-def text_table(timeline: Timeline, console: Console) -> None:
-    """Print a recording's utterances as a table that fits 80 columns or more; plain where there is no terminal."""
-    evidence = {(p.modalities, p.missing) for p in timeline}
-    summary = f"{_clock(timeline.duration_s, 0)}, {len(timeline)} utterance{'' if len(timeline) == 1 else 's'}"
-    if len(evidence) == 1:
-        used, missing = next(iter(evidence))
-        summary += f", from {' and '.join(used)}" + (f", without {' and '.join(missing)}" if missing else "")
-    console.print(Text(_one_line(timeline.source), "bold"), Text(summary, "dim"), sep="\n", soft_wrap=True)
-    modalities = [m for m in _MODALITIES if len(evidence) > 1 and any(m in p.modalities + p.missing for p in timeline)]
-    unicode = console.encoding.lower().startswith("utf")
-    lines = [_cells(p, timeline.duration_s, modalities, unicode) for p in timeline]
-    columns = [name for name in _HEADINGS if any(line[name].plain for line in lines)]
-    room = console.width
-    shown = [Text() for _ in range(len(lines) + 1)]
-    for name in columns:
-        cells = [Text(_HEADINGS[name], "dim"), *(line[name] for line in lines)]
-        width = max(cell.cell_len for cell in cells)
-        width = min(width, {"speaker": _SPEAKER_CELLS, "text": max(room, _TEXT_CELLS)}.get(name, width))
-        room -= width + 2
-        for row, cell in zip(shown, cells, strict=True):
-            _shorten(cell, width, "…" if unicode else "...")
-            cell.align("right" if name == "percent" else "left", width)
-            row.append("  " if row else "").append_text(cell)
-    for row in shown if lines else ():
-        row.rstrip()
-        console.print(row, soft_wrap=True)
-    notes = ["? unsure: below the threshold, or no speech found"] if any(p.unsure for p in timeline) else []
-    notes += [", ".join(f"{m[0].upper()} {m}" for m in modalities) + ", - not there"] if modalities else []
-    if notes:
-        console.print(Text("; ".join(notes), "dim"))
 
 
 FORMATS: dict[str, tuple[str, Callable[[Timeline], str]]] = {
@@ -263,12 +205,7 @@ def _covering(spans: Sequence[tuple[int, int, str]], end: int) -> list[tuple[int
 
 
 def _quoted(text: str) -> str:
-    return '"' + _one_line(text).replace('"', '""') + '"'
-
-
-def _one_line(text: str) -> str:
-    """Text without line ends and without the characters that steer a terminal or that no file format holds."""
-    return " ".join(_CONTROL.sub(" ", text).split())
+    return '"' + one_line(text).replace('"', '""') + '"'
 
 
 def _media(source: str, folder: Path | None) -> dict[str, str] | None:
@@ -337,39 +274,3 @@ def _verdict(p: Prediction) -> str:
 def _stamp(milliseconds: int) -> str:
     seconds, rest = divmod(milliseconds, 1000)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d},{rest:03d}"
-
-
-def _cells(p: Prediction, duration_s: float, modalities: Sequence[str], unicode: bool) -> dict[str, Text]:
-    """A row of the table by column."""
-    style = "dim" if p.unsure else _COLOURS.get(p.label, "")
-    return {
-        "time": Text(f"{_clock(p.start_s, duration_s)} - {_clock(p.end_s, duration_s)}"),
-        "speaker": Text(_one_line(p.speaker or "")),
-        "emotion": Text(_one_line(p.label) + "?" * p.unsure, style),
-        "percent": Text(f"{p.confidence:.0%}", style),
-        "bar": Text(_bar(p.confidence, unicode), style),
-        "evidence": Text("".join(m[0].upper() if m in p.modalities else "-" for m in modalities)),
-        "text": Text(_one_line(p.text or "")),
-    }
-
-
-def _shorten(text: Text, width: int, mark: str) -> None:
-    if text.cell_len > width:
-        text.truncate(width - len(mark))
-        text.append(mark)
-
-
-def _clock(seconds: float, longest_s: float) -> str:
-    """``m:ss.s``, or ``h:mm:ss.s`` where it or the longest time of its column is an hour or more."""
-    tenths = round(seconds * 10)
-    rest = f"{tenths // 10 % 60:02d}.{tenths % 10}"
-    minutes = tenths // 600
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest}" if max(seconds, longest_s) >= 3600 else f"{minutes}:{rest}"
-
-
-def _bar(share: float, unicode: bool) -> str:
-    """A bar of `_BAR_CELLS` cells, drawn to an eighth of a cell where the console can show that."""
-    if not unicode:
-        return "#" * round(share * _BAR_CELLS)
-    eighths = round(share * _BAR_CELLS * 8)
-    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()

@@ -156,7 +156,8 @@ def run(job: Job, files: Sequence[Path]) -> int:
         DataError: The only file fails.
         ConfigError: The format of several recordings needs a folder.
     """
-    from emofuse.interfaces.formats import FORMATS, text_table, write_csv, write_eaf
+    from emofuse.interfaces.formats import FORMATS, write_csv, write_eaf
+    from emofuse.interfaces.table import text_table
 
     suffix, write = FORMATS[job.format]
     places = targets(files, job.out, job.format, suffix)
