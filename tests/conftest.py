@@ -1,6 +1,7 @@
 """Shared test settings: one CPU thread, and the real corpora when EMOFUSE_DATA names their folder."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,13 @@ import torch
 
 # Two OpenMP threads stall LSTM training whenever another process uses a core; one is faster here.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Name the test that leaves torch with more threads: results of later ones would round differently."""
+    yield
+    assert torch.get_num_threads() == 1
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from emofuse.errors import ConfigError
 from emofuse.media.audio import SAMPLE_RATE, read_audio
@@ -51,7 +52,8 @@ def test_whisper_finds_words_and_their_times(whisper: Path, example_clip: Path):
     gap = np.zeros(2 * SAMPLE_RATE, np.float32)
     sound = ArraySound(np.concatenate([gap, voice]))
     segment = Segment(2.0, sound.duration_s)
-    words = recognise(sound, [segment], Recogniser(str(whisper), "en", 1))
+    words = recognise(sound, [segment], Recogniser(str(whisper), "en", 2))
+    assert torch.get_num_threads() == 1  # as conftest has set it: Whisper's threads are its own
     text = " ".join(w.text for w in words).lower()
     assert "happy" in text
     assert "wonderful" in text
@@ -63,6 +65,7 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path: Path):
     with pytest.raises(ConfigError, match="no Whisper model there; give the folder") as error:
         Recogniser(str(tmp_path))
     assert "\n" not in str(error.value)
+    assert torch.get_num_threads() == 1
 
 
 def test_a_language_that_it_does_not_know_is_named(whisper: Path):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from emofuse.errors import ConfigError
 from emofuse.media.audio import SAMPLE_RATE
@@ -33,6 +34,7 @@ class Recogniser:
             from faster_whisper import WhisperModel
         except ImportError:
             raise ConfigError('speech recognition needs faster-whisper: pip install "emofuse[asr]"') from None
+        torch_threads = torch.get_num_threads()
         try:
             self._model = WhisperModel(model, device="auto", compute_type="int8", cpu_threads=n_threads)
         except (OSError, ValueError, RuntimeError) as error:
@@ -41,6 +43,9 @@ class Recogniser:
                 f"--asr {model}: no Whisper model there; give the folder of a faster-whisper (CTranslate2) model, "
                 f"or a name such as tiny.en or small where huggingface.co can be reached ({reason})"
             ) from None
+        finally:
+            # CTranslate2 asks OpenMP for its number of threads, and torch, which shares that library, would get it too.
+            torch.set_num_threads(torch_threads)
         if language is not None and language not in self._model.supported_languages:
             known = ", ".join(self._model.supported_languages)
             raise ConfigError(f"--language {language}: {model} knows {known}")
