@@ -118,7 +118,7 @@ def killed(tmp_path_factory):
     """Folder with the state that each killed run left behind."""
     folder = tmp_path_factory.mktemp("killed")
     script = f"import pathlib, runpy; runpy.run_path({__file__!r})['kill_all'](pathlib.Path({str(folder)!r}))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600, check=False)
     assert done.stdout.split() == [str(int(signal.SIGKILL))] * len(KILLS), done.stderr
     return folder
 
