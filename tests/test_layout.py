@@ -36,6 +36,7 @@ LAYERS = (
     {"extractors"},
     {"protocol"},
     {"predictor"},
+    {"assessment"},
     {"interfaces"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -47,28 +47,29 @@ def waveform() -> np.ndarray:
     return np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
 
 
-def test_late_fusion_is_a_log_linear_opinion_pool(waveform: np.ndarray) -> None:
+def test_late_fusion_is_a_product_of_discounted_experts(waveform: np.ndarray) -> None:
     parts = [Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")]
     fused = Predictor(parts, [1.0, 0.5]).predict_array(waveform, "good")
     utterance = Utterance(Segment(0, 1, None, "good"), waveform)
     (speech,), (text,) = (part.judge([utterance]) for part in parts)
     assert speech is not None
     assert text is not None
-    expected = (speech.probabilities * text.probabilities**0.5) ** (1 / 1.5)
+    expected = speech.probabilities * (0.5 * text.probabilities + 0.25)
     assert list(fused.probabilities.values()) == pytest.approx(expected / expected.sum(), abs=1e-4)
     assert fused.modalities == ("speech", "text")
     assert fused.missing == ()
     assert fused.by_modality["text"]["angry"] == pytest.approx(text.probabilities[0], abs=1e-4)
     assert fused.confidence == max(fused.probabilities.values())
     # two classes: a part pushes as far as its log-odds are from 0
-    push = [w * abs(np.log(j.probabilities[0] / j.probabilities[1])) for w, j in ((1, speech), (0.5, text))]
+    factors = (speech.probabilities, 0.5 * text.probabilities + 0.25)
+    push = [abs(np.log(p[0] / p[1])) for p in factors]
     assert fused.weights["speech"] == pytest.approx(push[0] / sum(push), abs=1e-3)
     assert sum(w.weight for w in fused.words) == pytest.approx(1, abs=1e-3)
     assert sum(m.weight for m in fused.moments) == pytest.approx(1, abs=1e-2)
 
 
 def test_each_modality_may_be_missing_but_not_both(waveform: np.ndarray) -> None:
-    predictor = Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")], [1.0, 1.0])
+    predictor = Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")])
     assert predictor.predict_array(waveform).missing == ("text",)
     assert predictor.predict_array(None, "good").missing == ("speech",)
     with pytest.raises(DataError, match="array: the model needs speech or text, found nothing"):
@@ -79,7 +80,7 @@ def test_each_modality_may_be_missing_but_not_both(waveform: np.ndarray) -> None
 
 
 def test_a_gain_does_not_change_the_decision(waveform: np.ndarray) -> None:
-    predictor = Predictor([Part(speech_checkpoint(), "s")], [1.0])
+    predictor = Predictor([Part(speech_checkpoint(), "s")])
     quiet = predictor.predict_array(0.1 * waveform).probabilities["angry"]
     assert quiet == pytest.approx(predictor.predict_array(waveform).probabilities["angry"], abs=1e-3)
 
@@ -109,7 +110,7 @@ def test_a_model_of_both_modalities_needs_both(waveform: np.ndarray) -> None:
         speech.features | text.features,
         speech.feature_arrays | text.feature_arrays,
     )
-    predictor = Predictor([Part(both, "b")], [1.0])
+    predictor = Predictor([Part(both, "b")])
     assert predictor.predict_array(waveform, "good bad").modalities == ("speech", "text")
     with pytest.raises(DataError, match=r"the model needs speech and text, found speech$"):
         predictor.predict_array(waveform)
@@ -121,7 +122,7 @@ def test_a_recording_is_a_timeline(tmp_path: Path, example_clip: Path) -> None:
     voice = read_audio(example_clip)
     gap = np.zeros(2 * 16_000, np.float32)
     talk = np.concatenate([gap, voice, gap, voice, gap])
-    predictor = Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")], [1.0, 1.0])
+    predictor = Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")])
     timeline = predictor.predict(talk)
     assert len(timeline) == 2
     assert timeline.duration_s == pytest.approx(len(talk) / 16_000, abs=1e-3)
@@ -150,7 +151,7 @@ def test_words_of_a_transcript_reach_the_utterances_with_their_times(tmp_path: P
 
 def test_times_of_words_are_kept_where_no_model_reads_them(waveform: np.ndarray) -> None:
     words = (Word("oh", 0.1, 0.2), Word("no", 0.3, 0.5))
-    predictor = Predictor([Part(speech_checkpoint(), "s")], [1.0])
+    predictor = Predictor([Part(speech_checkpoint(), "s")])
     (p,) = predictor.judge([Utterance(Segment(0, 1, None, "oh no", words), waveform)], "x")
     assert p is not None
     assert [(w.text, w.start_s, w.end_s, w.weight) for w in p.words] == [("oh", 0.1, 0.2, 0), ("no", 0.3, 0.5, 0)]
@@ -194,7 +195,7 @@ def test_what_nobody_said_is_unsure() -> None:
 @pytest.mark.parametrize("rate", [8_000, 44_100])
 def test_waveforms_of_any_rate_and_number_of_channels(rate: int, example_clip: Path) -> None:
     voice = soxr.resample(read_audio(example_clip), 16_000, rate)
-    predictor = Predictor([Part(speech_checkpoint(), "s")], [1.0])
+    predictor = Predictor([Part(speech_checkpoint(), "s")])
     (p,) = predictor.predict(np.stack([voice, voice], axis=1), sample_rate=rate)
     assert p.end_s == pytest.approx(len(voice) / rate, abs=1.0)
     with pytest.raises(DataError, match="need floats"):
@@ -205,7 +206,12 @@ def test_waveforms_of_any_rate_and_number_of_channels(rate: int, example_clip: P
 
 def test_parts_must_share_their_classes() -> None:
     with pytest.raises(ConfigError, match="different classes"):
-        Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(("sad", "calm")), "t")], [1.0, 1.0])
+        Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(("sad", "calm")), "t")])
+
+
+def test_a_reliability_out_of_range_is_one_line() -> None:
+    with pytest.raises(ConfigError, match="speech: reliability is 0, need more than 0 and at most 1"):
+        Predictor([Part(speech_checkpoint(), "s")], [0])
 
 
 def test_a_model_on_stored_features_says_why_it_cannot() -> None:

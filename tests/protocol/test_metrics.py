@@ -11,6 +11,7 @@ from emofuse.protocol.metrics import (
     f1_macro,
     f1_weighted,
     recalls,
+    reliability_diagram,
     unweighted_accuracy,
     weighted_accuracy,
 )
@@ -92,3 +93,11 @@ def test_perfect_predictions():
 def test_bad_input(y_true, y_prob, message):
     with pytest.raises(DataError, match=message):
         compute_metrics(np.array(y_true, dtype=int), np.array(y_prob))
+
+
+def test_a_reliability_diagram_by_hand():
+    y_true = np.array([0, 0, 1, 1])
+    y_prob = np.array([[0.95, 0.05], [0.91, 0.09], [0.55, 0.45], [0.4, 0.6]])
+    low, high = reliability_diagram(y_true, y_prob)  # bins from 0.5 to 0.6 and from 0.9 to 1; empty ones are left out
+    assert low == pytest.approx({"n": 2, "confidence": 0.575, "accuracy": 0.5})
+    assert high == pytest.approx({"n": 2, "confidence": 0.93, "accuracy": 1.0})

@@ -150,7 +150,7 @@ def check_name(name: str) -> None:
             raise ConfigError(f"unknown corpus {part!r}; known: {', '.join(CORPORA)}")
 
 
-def load_corpus(name: str, path: Path) -> Corpus:
+def load_corpus(name: str, path: str | Path) -> Corpus:
     """Read the corpus of that name.
 
     Args:
@@ -162,6 +162,7 @@ def load_corpus(name: str, path: Path) -> Corpus:
         DataError: The path does not exist, or what it holds is not that corpus.
     """
     check_name(name)
+    path = Path(path)
     if "+" in name:
         return merge([load_corpus(part, part_folder(path, part)) for part in name.split("+")])
     if not path.exists():

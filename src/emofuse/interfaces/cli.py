@@ -205,37 +205,23 @@ def train(
 
 @app.command()
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a checkpoint or of a fusion; default: what ships.")],
     data: Annotated[Path, typer.Option("--data", help="Folder or file of the corpus.")],
     corpus: Annotated[str | None, typer.Option(help="Reader of another corpus than the one trained on.")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Withhold this modality (repeatable).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: Device = "auto",
     store: Features = None,
 ) -> None:
-    """Score a checkpoint: on its fold's test part, or on all of another corpus."""
-    from emofuse.checkpoint import load_checkpoint
-    from emofuse.corpora import load_corpus
-    from emofuse.protocol.evaluate import evaluate as score
-    from emofuse.protocol.run import choose_device
+    """Score a checkpoint on its fold's test part or on all of another corpus; or a whole model, as predict runs it."""
+    from emofuse.interfaces.evaluate import print_report, score
 
     _one_thread()
-    loaded = load_checkpoint(checkpoint)
-    name = corpus or loaded.provenance.get("recipe", {}).get("corpus")
-    if name is None:
-        raise ConfigError(f"{checkpoint}: does not name its corpus, give --corpus NAME")
-    # Tables of one's own share a reader: the one that is named is another one than that of the training.
-    everything = corpus == "manifest"
-    report = score(loaded, load_corpus(name, data), choose_device(device), everything, store)
+    report = score(checkpoint, data, corpus, without or [], device, store)
     if as_json:
         print(json.dumps(report))
-        return
-    for name, part in {report["corpus"]: report, **report.get("by_corpus", {})}.items():
-        print(f"{report['system']} on {name}: {part['n_utterances']} utterances")
-        for metric, entry in part["metrics"].items():
-            interval = f"  95 % interval {entry['ci95'][0]:.4f} to {entry['ci95'][1]:.4f}" if entry["ci95"] else ""
-            print(f"  {metric:12s} {entry['value']:.4f}{interval}")
-        for label, value in part["recalls"].items():
-            print(f"  recall of {label}: {'none in the data' if value is None else f'{value:.4f}'}")
+    else:
+        print_report(report)
 
 
 @app.command()

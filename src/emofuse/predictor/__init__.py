@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import soxr
-from scipy.special import softmax
 
 from emofuse.checkpoint import load_checkpoint
 from emofuse.errors import ConfigError, DataError
@@ -23,6 +22,7 @@ from emofuse.prediction import Moment, Prediction, Timeline, WordEvidence, to_pa
 from emofuse.predictor.faces import FaceFinder
 from emofuse.predictor.part import Judgement, Part, Utterance
 from emofuse.predictor.utterances import Sources, find_utterances
+from emofuse.protocol.pool import discounted, pool
 
 __all__ = [
     "FaceFinder",
@@ -51,17 +51,23 @@ Progress = Callable[[str, float], None]
 class Predictor:
     """Predicts emotions in media files with one or more checkpoints."""
 
-    def __init__(self, parts: Sequence[Part], weights: Sequence[float], threshold: float = UNSURE) -> None:
-        """`weights`: share of each part in the log-linear opinion pool, p ~ prod p_i^(w_i / sum w).
+    def __init__(
+        self, parts: Sequence[Part], reliabilities: Sequence[float] | None = None, threshold: float = UNSURE
+    ) -> None:
+        """`reliabilities`: how far each part is believed, in (0, 1], see `emofuse.protocol.pool`; None: fully.
 
-        The sum runs over the parts whose modalities are there; a part that is alone decides alone.
+        The parts whose modalities are there are pooled; one that is alone decides alone.
 
         Raises:
-            ConfigError: The parts do not share their classes.
+            ConfigError: The parts do not share their classes, or a reliability is out of range.
         """
+        reliabilities = [1.0] * len(parts) if reliabilities is None else reliabilities
+        for part, r in zip(parts, reliabilities, strict=True):
+            if not 0 < r <= 1:
+                raise ConfigError(f"{part.title}: reliability is {r}, need more than 0 and at most 1")
         if len({part.classes for part in parts}) != 1:
             raise ConfigError(f"parts with different classes cannot be fused: {[list(p.classes) for p in parts]}")
-        self.parts, self.weights, self.threshold = tuple(parts), tuple(weights), threshold
+        self.parts, self.reliabilities, self.threshold = tuple(parts), tuple(reliabilities), threshold
         self.classes = parts[0].classes
         self.modalities = tuple(m for m in MODALITIES if any(m in p.features for p in parts))
 
@@ -153,15 +159,14 @@ class Predictor:
         return [self._pool(u, row, source) for (_, u), row in zip(kept, zip(*judged, strict=True), strict=True)]
 
     def _pool(self, u: Utterance, judged: Sequence[Judgement | None], source: str) -> Prediction | None:
-        """The log-linear opinion pool of what the parts say of one utterance."""
-        rows = [(p, w, j) for p, w, j in zip(self.parts, self.weights, judged, strict=True) if j is not None]
+        """What the parts say of one utterance, taken together."""
+        rows = [(p, r, j) for p, r, j in zip(self.parts, self.reliabilities, judged, strict=True) if j is not None]
         if not rows:
             return None
-        logs = [np.log(np.maximum(j.probabilities, 1e-9)) for _, _, j in rows]
-        total = sum(w for _, w, _ in rows)
-        probabilities = softmax(sum(w * log for (_, w, _), log in zip(rows, logs, strict=True)) / total)
-        # A part pushes the pool as far as its weighted log-probabilities differ from indifference.
-        push = np.array([w * np.linalg.norm(log - log.mean()) for (_, w, _), log in zip(rows, logs, strict=True)])
+        probabilities = pool([j.probabilities for _, _, j in rows], [r for _, r, _ in rows])
+        # A part pushes the product as far as the logarithms of its factor differ from indifference.
+        logs = [np.log(np.maximum(discounted(j.probabilities, r), 1e-12)) for _, r, j in rows]
+        push = np.array([np.linalg.norm(log - log.mean()) for log in logs])
         push = push / push.sum() if push.sum() > 0 else np.full(len(rows), 1 / len(rows))
         used = {m for part, _, _ in rows for m in part.features}
         weights = dict.fromkeys((m for m in self.modalities if m in used), 0.0)
@@ -293,7 +298,7 @@ def load(path: str | Path | None = None, threshold: float = UNSURE) -> Predictor
     """A predictor from a checkpoint folder, a fusion folder, or (None) the model that ships with the package.
 
     A fusion folder holds one checkpoint folder a part and ``fusion.json``:
-    ``{"parts": {FOLDER: WEIGHT, ...}}``.
+    ``{"parts": {FOLDER: RELIABILITY, ...}}``, see `emofuse.protocol.pool`.
 
     Args:
         path: The folder, or ``default``.
@@ -308,10 +313,11 @@ def load(path: str | Path | None = None, threshold: float = UNSURE) -> Predictor
         raise DataError(f"{folder}: no such model folder")
     fusion = folder / "fusion.json"
     if not fusion.exists():
-        return Predictor([Part(load_checkpoint(folder), str(folder))], [1.0], threshold)
+        return Predictor([Part(load_checkpoint(folder), str(folder))], threshold=threshold)
     try:
         parts: dict[str, float] = json.loads(fusion.read_text(encoding="utf-8"))["parts"]
-        weights = [float(w) for w in parts.values()]
+        reliabilities = [float(r) for r in parts.values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f'{fusion}: need {{"parts": {{FOLDER: WEIGHT}}}} ({error!r})') from None
-    return Predictor([Part(load_checkpoint(folder / name), str(folder / name)) for name in parts], weights, threshold)
+        raise DataError(f'{fusion}: need {{"parts": {{FOLDER: RELIABILITY}}}} ({error!r})') from None
+    loaded = [Part(load_checkpoint(folder / name), str(folder / name)) for name in parts]
+    return Predictor(loaded, reliabilities, threshold)

@@ -91,7 +91,7 @@ class Part:
         """Fitted features from a loaded checkpoint; `source` names it in messages."""
         self.model, self.classes = checkpoint.model, checkpoint.classes
         self.level = system(checkpoint.system).level
-        self.temperature = checkpoint.temperature
+        self.temperature, self.provenance = checkpoint.temperature, checkpoint.provenance
         self.features: dict[str, FittedFeature] = {}
         for modality, meta in checkpoint.features.items():
             self.features[modality] = feature_from_state(meta, checkpoint.feature_arrays.get(modality, {}))

@@ -1,6 +1,6 @@
 """Score a checkpoint on a corpus: on the test part of the fold it was trained for, or on all of another corpus."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,20 @@ from emofuse.errors import ConfigError, DataError
 from emofuse.labels import LabelSet, label_set
 from emofuse.models import system
 from emofuse.protocol.inputs import feature_from_state, make_examples, read_raw
-from emofuse.protocol.metrics import compute_metrics, confusion, recalls
-from emofuse.protocol.splits import group_of, labelled, make_folds, protocol
+from emofuse.protocol.metrics import compute_metrics, confusion, recalls, reliability_diagram
+from emofuse.protocol.splits import Fold, group_of, labelled, make_folds, protocol
 from emofuse.protocol.statistics import METRICS, bootstrap_ci
 from emofuse.protocol.train import predict_probabilities
+
+
+def _fold(provenance: Mapping[str, Any], corpus: Corpus) -> Fold:
+    """The fold that a checkpoint was trained for."""
+    recipe = provenance["recipe"]
+    folds = make_folds(corpus, recipe["protocol"], recipe.get("labels"), provenance["seed"])
+    fold = next((f for f in folds if f.name == provenance["fold"]), None)
+    if fold is None:
+        raise DataError(f"{corpus.name}: no fold {provenance['fold']!r}; has {[f.name for f in folds]}")
+    return fold
 
 
 def _test_part(checkpoint: Checkpoint, corpus: Corpus, everything: bool) -> tuple[list[Utterance], LabelSet, str]:
@@ -26,10 +36,7 @@ def _test_part(checkpoint: Checkpoint, corpus: Corpus, everything: bool) -> tupl
     if not {"corpus", "protocol"} <= set(recipe):
         raise ConfigError("the checkpoint does not say on what it was trained; it cannot be evaluated")
     if recipe["corpus"] == corpus.name and not everything:
-        folds = make_folds(corpus, recipe["protocol"], recipe.get("labels"), checkpoint.provenance["seed"])
-        fold = next((f for f in folds if f.name == checkpoint.provenance["fold"]), None)
-        if fold is None:
-            raise DataError(f"{corpus.name}: no fold {checkpoint.provenance['fold']!r}; has {[f.name for f in folds]}")
+        fold = _fold(checkpoint.provenance, corpus)
         ids = set(fold.test)
         return [u for u in corpus.utterances if u.id in ids], fold.classes, protocol(recipe["protocol"]).group
     classes = label_set(protocol(recipe["protocol"]).labels or recipe["labels"])
@@ -47,7 +54,7 @@ def evaluate(
     everything: bool = False,
     store: Path | None = None,
 ) -> dict[str, Any]:
-    """Metrics with intervals, recalls and confusion; of several corpora also one by one, as ``by_corpus``.
+    """Metrics of a checkpoint, see `summarise`.
 
     On the corpus it was trained on, the test part of its fold is scored; on any other corpus, or with
     `everything` (for another table under the same reader), every utterance whose label has a class.
@@ -71,15 +78,56 @@ def evaluate(
     model = checkpoint.model.to(device)
     found = predict_probabilities(model, examples, level, device, temperature=checkpoint.temperature)
     labels = labels_by_id(examples)
+    scored = [by_id[i] for i in labels]
+    report = summarise(scored, list(labels.values()), [found[i] for i in labels], group, classes.classes)
+    return report | {"system": checkpoint.system, "corpus": corpus.name, "group": group}
 
-    def summary(ids: Sequence[str]) -> dict[str, Any]:
-        y_true, y_prob = np.array([labels[i] for i in ids]), np.stack([found[i] for i in ids])
-        return _summary(y_true, y_prob, [group_of(by_id[i], group) for i in ids], classes.classes)
 
-    report = summary(list(labels)) | {"system": checkpoint.system, "corpus": corpus.name, "group": group}
-    members = sorted({by_id[i].corpus for i in labels})
-    if len(members) > 1:
-        report["by_corpus"] = {name: summary([i for i in labels if by_id[i].corpus == name]) for name in members}
+def unseen(provenances: Iterable[Mapping[str, Any]], corpus: Corpus) -> set[str]:
+    """Ids of the utterances that no checkpoint of these provenances was trained on or selected by.
+
+    Raises:
+        ConfigError: A checkpoint was trained on several corpora of which this is one: which of its speakers
+            were held out is known only of all of them together.
+    """
+    ids = {u.id for u in corpus.utterances}
+    for provenance in provenances:
+        recipe = provenance.get("recipe", {})
+        name = recipe.get("corpus", "")
+        if name == corpus.name:
+            ids &= set(_fold(provenance, corpus).test)
+        elif set(name.split("+")) & set(corpus.name.split("+")):
+            raise ConfigError(f"{recipe['name']} was trained on {name}: name that corpus, so that it is left out")
+    return ids
+
+
+def summarise(
+    utterances: Sequence[Utterance],
+    y_true: Sequence[int],
+    y_prob: Sequence[np.ndarray],
+    group: str,
+    classes: tuple[str, ...],
+) -> dict[str, Any]:
+    """Metrics with intervals, recalls, confusion and calibration; ``by_corpus`` and ``by_sex`` where there are two.
+
+    Args:
+        utterances: The n that were scored.
+        y_true: Their class indices.
+        y_prob: Their probabilities, (n_classes,) each.
+        group: What is resampled for the intervals, as in `group_of`.
+        classes: Names.
+    """
+    labels, probabilities = np.array(y_true), np.stack(y_prob)
+    groups = np.array([group_of(u, group) for u in utterances])
+
+    def part(chosen: np.ndarray) -> dict[str, Any]:
+        return _summary(labels[chosen], probabilities[chosen], groups[chosen].tolist(), classes)
+
+    report = part(np.ones(len(labels), dtype=bool))
+    for key, values in (("by_corpus", [u.corpus for u in utterances]), ("by_sex", [u.sex or "" for u in utterances])):
+        names = sorted(set(values) - {""})
+        if len(names) > 1:
+            report[key] = {name: part(np.array(values) == name) for name in names}
     return report
 
 
@@ -96,4 +144,5 @@ def _summary(y_true: np.ndarray, y_prob: np.ndarray, groups: Sequence[str], clas
         "metrics": metrics,
         "recalls": dict(zip(classes, recalls(y_true, y_pred, len(classes)), strict=True)),
         "confusion": confusion(y_true, y_pred, len(classes)).tolist(),
+        "calibration": reliability_diagram(y_true, y_prob),
     }

@@ -59,6 +59,26 @@ def expected_calibration_error(y_true: np.ndarray, y_prob: np.ndarray, n_bins: i
     return float(np.abs(np.bincount(calibration_bins(y_prob, n_bins), gap, n_bins)).sum() / len(y_true))
 
 
+def reliability_diagram(y_true: np.ndarray, y_prob: np.ndarray, n_bins: int = 10) -> list[dict[str, float]]:
+    """How sure and how right: ``n``, mean ``confidence`` and ``accuracy`` of each bin of confidence that is not empty.
+
+    Args:
+        y_true: Class indices ``(n,)``.
+        y_prob: Probabilities ``(n, n_classes)``.
+        n_bins: Bins of equal width over the confidence.
+    """
+    bins, confidence = calibration_bins(y_prob, n_bins), y_prob.max(axis=1)
+    correct = y_prob.argmax(axis=1) == y_true
+    return [
+        {
+            "n": int((bins == b).sum()),
+            "confidence": float(confidence[bins == b].mean()),
+            "accuracy": float(correct[bins == b].mean()),
+        }
+        for b in np.unique(bins)
+    ]
+
+
 def compute_metrics(y_true: np.ndarray, y_prob: np.ndarray) -> dict[str, float]:
     """WA, UA, F1 and ECE under the keys ``wa``, ``ua``, ``f1_macro``, ``f1_weighted`` and ``ece``.
 
