@@ -12,6 +12,7 @@ from emofuse.features.extractor import Extractor
 from emofuse.features.smile import compare_2016, egemaps, is13
 from emofuse.features.speech_encoders import wav2vec2, whisper
 from emofuse.features.text_encoders import minilm, sentence, words
+from emofuse.features.voice import voice
 from emofuse.models.r3d import body_motion
 from emofuse.textual import text_cnn
 
@@ -41,6 +42,7 @@ EXTRACTORS: dict[str, Entry] = {
     "waveform": Entry(waveform, "speech", "samples, 16 kHz"),
     "log-power-spectrogram": Entry(log_power, "speech", "257 bins, 25 ms window, 10 ms shift"),
     "log-mel": Entry(log_mel, "speech", "80 bands, 25 ms window, 10 ms shift"),
+    "voice": Entry(voice, "speech", "64 bands, pitch, voicing and level, 100 rows/s"),
     "is13": Entry(is13, "speech", f"IS13-ComParE, 6373 values an utterance; {_SMILE}", extra="opensmile"),
     "compare-2016": Entry(compare_2016, "speech", f"ComParE 2016, 6373 values; {_SMILE}", extra="opensmile"),
     "egemaps": Entry(egemaps, "speech", f"eGeMAPSv02, 88 values an utterance; {_SMILE}", extra="opensmile"),
