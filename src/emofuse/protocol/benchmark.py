@@ -130,12 +130,13 @@ class Session:
                 names += [part for part in model.parts if part not in names]
             optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
             probe = examples[: config.batch_size]  # in the corpus' order: padded as a shuffled batch at its worst
-            rate = features["speech"].config.steps_per_s if "speech" in features else 0
+            rate = features["speech"].steps_per_s if "speech" in features else 0.0
+            vary = run.augmenter(name, run.train_ids)
             level = system(name).level
             times = []
             for seed in range(2):  # the first one warms up
                 start = time.perf_counter()
-                train_epoch(model, optimiser, probe, level, config, None, seed, rate)
+                train_epoch(model, optimiser, probe, level, config, None, seed, rate, vary)
                 times.append(time.perf_counter() - start)
             n_batches = sum(1 for _ in training_batches(examples, level, config.batch_size, 0))
             passes = 2 if config.refit and self.plan.selection == "dev" else 1

@@ -79,7 +79,7 @@ class Recipe(BaseModel):
                 if not needed <= given and (level == "utterance" or len(needed) == 1):
                     raise ConfigError(f"{name} needs features for {', '.join(sorted(needed - given))}")
                 config = make_config(name, **self._model_settings(name))
-                self.training_config(name)
+                self._check_training(name)
                 speech = self.features.get("speech")
                 if isinstance(config, CMAConfig) and speech is not None and speech.kind == "extract":
                     if config.speech_input == "waveform" and "speech" in needed:
@@ -89,6 +89,15 @@ class Recipe(BaseModel):
         except (ConfigError, TypeError) as error:
             raise ValueError(str(error)) from None
         return self
+
+    def _check_training(self, name: str) -> None:
+        """Refuse settings that would do nothing."""
+        training, hears = self.training_config(name), system(name).level == "utterance"
+        speech = self.feature_configs(name).get("speech") if hears else None
+        if training.augment and (speech is None or speech.kind == "stored"):
+            raise ConfigError(f"training.augment: {name} hears no recording; set it in overrides of those that do")
+        if training.mask_bands and (speech is None or not speech.is_sequence):
+            raise ConfigError(f"training.mask_bands: {name} sees no spectrogram; set it in overrides of those that do")
 
     def _model_settings(self, name: str) -> dict[str, Any]:
         return self.model | (self.overrides[name].model if name in self.overrides else {})
@@ -126,7 +135,7 @@ class Recipe(BaseModel):
             return make_config(name, **settings)
         if "text" in entry.modalities:
             settings["word_dim"] = dims["text"]
-        if "speech" in entry.modalities and self.features["speech"].kind == "extract":
+        if "speech" in entry.modalities and self.feature_configs(name)["speech"].is_sequence:
             settings["n_bins"] = dims["speech"]
         return make_config(name, **settings)
 
