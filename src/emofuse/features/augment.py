@@ -8,7 +8,7 @@ epoch: `benchmarks/augmentation.py` measures the milliseconds.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import scipy.fft
@@ -210,11 +210,11 @@ def keep_strongest(waveform: np.ndarray, share: float) -> np.ndarray:
     n, hop = 512, 256
     window = np.sqrt(_hann(n))  # once before and once after: its square, shifted by the hop, sums to 1
     frames = sliding_window_view(np.pad(waveform, (hop, n)), n)[::hop] * window
-    spectra = scipy.fft.rfft(frames, axis=1, workers=1)
-    power = spectra.real**2 + spectra.imag**2
-    n_dropped = min(round((1 - share) * power.shape[1]), power.shape[1] - 1)
-    threshold = np.partition(power, n_dropped, axis=1)[:, n_dropped, None]
-    kept = scipy.fft.irfft(np.where(power >= threshold, spectra, 0), n, axis=1, workers=1)
+    spectra = _rfft(frames, n)
+    magnitude = np.abs(spectra)
+    n_dropped = min(round((1 - share) * magnitude.shape[1]), magnitude.shape[1] - 1)
+    threshold = np.partition(magnitude, n_dropped, axis=1)[:, n_dropped, None]
+    kept = _irfft(np.where(magnitude >= threshold, spectra, 0), n)
     return _joined(kept * window, hop)[hop : hop + len(waveform)]
 
 
@@ -255,13 +255,27 @@ def _joined(frames: np.ndarray, hop: int) -> np.ndarray:
 def _shape(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:
     """Filtered by a response at the frequencies of `_hz`, without delay."""
     n = len(waveform)
-    size = scipy.fft.next_fast_len(n, real=True)
-    return scipy.fft.irfft(scipy.fft.rfft(waveform, size) * response.astype(np.float32), size)[:n]
+    size = _fast_length(n)
+    return _irfft(_rfft(waveform, size) * response.astype(np.float32), size)[:n]
 
 
 def _hz(n_samples: int) -> np.ndarray:
     """Frequencies of the spectrum of so many samples, filled up to a length that is fast."""
-    return scipy.fft.rfftfreq(scipy.fft.next_fast_len(n_samples, real=True), 1 / SAMPLE_RATE)
+    return np.fft.rfftfreq(_fast_length(n_samples), 1 / SAMPLE_RATE)
+
+
+def _fast_length(n_samples: int) -> int:
+    return cast(int, scipy.fft.next_fast_len(n_samples, real=True))  # its stub knows no return value
+
+
+def _rfft(x: np.ndarray, n: int) -> np.ndarray:
+    """Of the last axis; float32 gives complex64, unlike numpy's before its version 2."""
+    return np.asarray(scipy.fft.rfft(x, n, workers=1))
+
+
+def _irfft(spectra: np.ndarray, n: int) -> np.ndarray:
+    """Inverse of `_rfft`."""
+    return np.asarray(scipy.fft.irfft(spectra, n, workers=1))
 
 
 def _resample(waveform: np.ndarray, factor: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from emofuse.protocol.inputs import FeatureConfig, FittedFeature, pool_rows, spe
 
 def waveform_config(config: FeatureConfig) -> FeatureConfig:
     """The recording that a speech feature is made of, at the feature's level."""
-    return FeatureConfig(kind="waveform", level=config.level, max_s=config.max_s)
+    return FeatureConfig.model_validate({"kind": "waveform", "level": config.level, "max_s": config.max_s})
 
 
 @dataclass(frozen=True)
