@@ -25,6 +25,7 @@ SMALL = {
     "MMANConfig": {"feature_dims": {"speech": 2, "visual": 3, "text": 4}, "d_model": 4, "n_hidden": 4, "n_dense": 3},
     "TextCNNConfig": {"word_dim": 3, "filters": 2, "n_features": 3},
     "FaceCNNConfig": {"channels": (2, 3)},
+    "LinearConfig": {"n_features": 2000},
 }
 
 

@@ -17,6 +17,7 @@ from emofuse.checkpoint import Checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError
 from emofuse.models import n_parameters, system
+from emofuse.models.linear import LinearConfig
 from emofuse.models.mman import MODALITIES
 from emofuse.protocol.augmentation import Augmenter, waveform_config
 from emofuse.protocol.calibration import fit_temperature
@@ -199,7 +200,7 @@ class FoldRun:
     def augmenter(self, name: str, ids: Sequence[str]) -> Augmenter | None:
         """What a system's training clips pass through before an epoch; None where the recipe asks for nothing."""
         settings = self.recipe.training_config(name)
-        if not settings.augment:
+        if not settings.augment or system(name).config is LinearConfig:  # fitted once, to the clips as they are
             return None
         feature = self.features(name)["speech"]
         raw = self.inputs.raw("speech", waveform_config(feature.config))

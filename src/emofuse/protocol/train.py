@@ -18,8 +18,10 @@ from emofuse.batching import IGNORE, Example, evaluation_batches, labels_by_id, 
 from emofuse.errors import ConfigError, DataError
 from emofuse.models import build, system
 from emofuse.models.cma import CMAConfig
+from emofuse.models.linear import LinearClassifier, LinearConfig
 from emofuse.models.mman import MMANConfig, StagedFusion
 from emofuse.models.text_cnn import TextCNNConfig
+from emofuse.protocol.linear import fit_linear
 from emofuse.protocol.metrics import compute_metrics
 
 Vary = Callable[[Example, np.random.Generator], Example]
@@ -299,7 +301,7 @@ class TrainedSystem:
 
 def train_system(
     name: str,
-    model_config: CMAConfig | MMANConfig | TextCNNConfig,
+    model_config: CMAConfig | MMANConfig | TextCNNConfig | LinearConfig,
     training: Callable[[str], TrainingConfig],
     train: Sequence[Example],
     select: Sequence[Example] | None,
@@ -314,6 +316,8 @@ def train_system(
     on_epoch: Callable[[str, dict[str, float]], None] | None = None,
 ) -> TrainedSystem:
     """Train a system by name; a staged one (cLSTM-LF, MMAN) part by part, then its fusion (Pan et al., Sec. 2.2).
+
+    A linear one is fitted as `fit_linear` says, at once.
 
     Args:
         name: As in `MODELS`.
@@ -337,6 +341,20 @@ def train_system(
     torch.manual_seed(stable_seed(seed, name))
     model = build(name, model_config).to(device)
     seconds = 0.0
+    report = None if on_epoch is None else lambda entry: on_epoch(name, entry)
+    if isinstance(model, LinearClassifier):
+        chosen, history = fit_linear(
+            model,
+            train,
+            None if select is None else lambda: score(model, select, system(name).level, device),
+            balanced=training(name).class_weights,
+            metric=metric,
+            seed=seed,
+            n_epochs=training(name).max_epochs,
+            on_epoch=report,
+        )
+        trained[name] = TrainedSystem(model, FitResult(chosen, history), time.perf_counter() - start)
+        return trained[name]
     if isinstance(model, StagedFusion):
         for part_name, part in model.parts.items():
             done = train_system(
@@ -370,7 +388,7 @@ def train_system(
         sample_rate=sample_rate,
         vary=vary,
         state=None if state_dir is None else state_dir / name,
-        on_epoch=None if on_epoch is None else lambda entry: on_epoch(name, entry),
+        on_epoch=report,
     )
     trained[name] = TrainedSystem(model, result, seconds + time.perf_counter() - start)
     return trained[name]
