@@ -11,6 +11,7 @@ from emofuse.batching import (
     crop,
     evaluation_batches,
     jitter_faces,
+    mask_bands,
     pad,
     stable_seed,
     training_batches,
@@ -24,6 +25,7 @@ SMALL = {
     "MMANConfig": {"feature_dims": {"speech": 2, "visual": 3, "text": 4}, "d_model": 4, "n_hidden": 4, "n_dense": 3},
     "TextCNNConfig": {"word_dim": 3, "filters": 2, "n_features": 3},
     "FaceCNNConfig": {"channels": (2, 3)},
+    "LinearConfig": {"n_features": 2000},
 }
 
 
@@ -226,3 +228,51 @@ def test_jitter_is_on_where_it_is_asked_for():
     (varied,) = training_batches([face("a", frames)], "utterance", 1, 0, jitter=True)
     assert plain.inputs["visual"][0].numpy().tolist() == frames.tolist()
     assert varied.inputs["visual"][0].numpy().tolist() != frames.tolist()
+
+
+def spectrogram(name: str = "a", n_frames: int = 100, n_bins: int = 40) -> Example:
+    return Example((name,), np.array([0]), {"speech": np.ones((n_frames, n_bins), np.float32), "text": np.ones((2, 3))})
+
+
+def test_masks_silence_whole_frames_and_whole_bins_within_bounds():
+    shares = []
+    for seed in range(200):
+        example = spectrogram()
+        masked = mask_bands(example, np.random.default_rng(seed))
+        silent = masked.inputs["speech"] == 0
+        frames, bins = silent.all(axis=1), silent.all(axis=0)
+        np.testing.assert_array_equal(silent, frames[:, None] | bins[None])
+        shares.append((frames.mean(), bins.mean()))
+        assert example.inputs["speech"].all()  # the example itself is heard again in the next epoch
+        assert masked.inputs["text"] is example.inputs["text"]
+    assert 0 < np.mean([s[0] for s in shares]) < np.max([s[0] for s in shares]) <= 0.2
+    assert 0 < np.mean([s[1] for s in shares]) < np.max([s[1] for s in shares]) <= 0.4
+
+
+def test_masks_leave_something_of_the_shortest_input():
+    for seed in range(20):
+        assert mask_bands(spectrogram("a", 1, 1), np.random.default_rng(seed)).inputs["speech"].all()
+
+
+def test_masking_is_on_where_it_is_asked_for():
+    def silent(**settings) -> int:
+        batches = training_batches([spectrogram(str(i)) for i in range(8)], "utterance", 4, 0, **settings)
+        return sum(int((b.inputs["speech"] == 0).sum()) for b in batches)
+
+    assert silent() == 0
+    assert silent(mask=True) > 0
+
+
+def test_what_varies_an_example_comes_before_the_crop_and_draws_from_the_epoch():
+    def vary(example: Example, rng: np.random.Generator) -> Example:
+        draws.append(rng.random())
+        return Example(example.ids, example.labels, {"speech": np.full(50, 7.0, np.float32)})
+
+    seen = []
+    for seed in (0, 0, 1):
+        draws: list[float] = []
+        batches = list(training_batches(clips(), "utterance", 5, seed, crop_steps=23, vary=vary))
+        assert len(draws) == 37
+        assert all(b.inputs["speech"].shape[1] == 23 and (b.inputs["speech"] == 7).all() for b in batches)
+        seen.append(draws)
+    assert seen[0] == seen[1] != seen[2]

@@ -1,7 +1,7 @@
 """From examples to padded batches whose field names are the parameter names of `forward`."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -120,6 +120,22 @@ def jitter_faces(example: Example, rng: np.random.Generator) -> Example:
     return replace(example, inputs={**example.inputs, "visual": np.stack(moved)})
 
 
+def mask_bands(example: Example, rng: np.random.Generator) -> Example:
+    """Spectrogram (frames, bins) with stretches of time and bands of frequency silenced (Park et al. 2019).
+
+    Two of each: of up to a tenth of the frames and a fifth of the bins, set to 0, which is the training
+    part's mean once bins are standardised.
+    """
+    speech = example.inputs["speech"].copy()
+    n_frames, n_bins = speech.shape
+    for _ in range(2):
+        width, height = int(rng.integers(n_frames // 10 + 1)), int(rng.integers(n_bins // 5 + 1))
+        start, lowest = int(rng.integers(n_frames - width + 1)), int(rng.integers(n_bins - height + 1))
+        speech[start : start + width] = 0
+        speech[:, lowest : lowest + height] = 0
+    return replace(example, inputs={**example.inputs, "speech": speech})
+
+
 def training_batches(
     examples: Sequence[Example],
     level: str,
@@ -127,6 +143,8 @@ def training_batches(
     seed: int,
     crop_steps: int | None = None,
     jitter: bool = False,
+    mask: bool = False,
+    vary: Callable[[Example, np.random.Generator], Example] | None = None,
 ) -> Iterator[Batch]:
     """One epoch in an order that `seed` alone decides.
 
@@ -140,11 +158,17 @@ def training_batches(
         seed: Different for every epoch.
         crop_steps: If given, a random part of so many steps of each longer speech input is used.
         jitter: Vary the faces, see `jitter_faces`.
+        mask: Silence parts of the spectrogram, see `mask_bands`.
+        vary: Puts another recording in an example's place, before it is cropped.
     """
     rng = np.random.default_rng(seed)
     chosen = [examples[i] for i in rng.permutation(len(examples))]
+    if vary is not None:
+        chosen = [vary(e, rng) for e in chosen]
     if crop_steps is not None:
         chosen = [crop(e, crop_steps, rng) for e in chosen]
+    if mask:
+        chosen = [mask_bands(e, rng) for e in chosen]
     if jitter:
         chosen = [jitter_faces(e, rng) for e in chosen]
     groups: list[list[Example]] = []

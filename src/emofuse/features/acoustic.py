@@ -4,7 +4,7 @@ All spectra share one framing: row i is of the samples 160 i to 160 i + 400 at 1
 centred at 10 i + 12.5 ms; there is no padding and a last incomplete frame is dropped.
 """
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import scipy.fft
@@ -64,6 +64,7 @@ def log_mel_spectrogram(waveform: np.ndarray, n_mels: int = 80) -> np.ndarray:
     return np.log(_power(waveform, SAMPLE_RATE) @ mel_filters(n_mels).T + np.float32(POWER_FLOOR))
 
 
+@cache
 def mel_filters(n_mels: int) -> np.ndarray:
     """Triangular filters, equally spaced on Slaney's mel scale from 0 to 8,000 Hz, each of area 1 over Hz.
 
@@ -80,7 +81,9 @@ def mel_filters(n_mels: int) -> np.ndarray:
     triangles = np.maximum(0, np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)))
     if not triangles.any(axis=1).all():
         raise ConfigError(f"{n_mels} mel bands: the lowest are narrower than a bin of {bins[1]:g} Hz, take fewer")
-    return (triangles * 2 / (high - low)).astype(np.float32)
+    filters = (triangles * 2 / (high - low)).astype(np.float32)
+    filters.flags.writeable = False  # every caller gets the same one
+    return filters
 
 
 def check_waveform(waveform: np.ndarray, min_samples: int = 1) -> np.ndarray:

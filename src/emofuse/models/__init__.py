@@ -10,6 +10,7 @@ from torch import nn
 from emofuse.errors import ConfigError
 from emofuse.models.cma import CMA, CMAConfig
 from emofuse.models.face_cnn import FaceCNN, FaceCNNConfig
+from emofuse.models.linear import LinearClassifier, LinearConfig
 from emofuse.models.mman import MMAN, EarlyFusion, LateFusion, MMANConfig, MultiModalFusion
 from emofuse.models.text_cnn import TextCNN, TextCNNConfig
 
@@ -29,6 +30,7 @@ class System:
         config: Configuration class, whose defaults are the paper's sizes.
         build: Configuration to network.
         overrides: Configuration values that make this system out of the family.
+        extractor: The speech feature that the system is defined by, whatever a recipe gives the others.
     """
 
     paper: str
@@ -37,6 +39,7 @@ class System:
     config: type
     build: Callable[[Any], nn.Module]
     overrides: dict[str, Any]
+    extractor: str = ""
 
 
 def _cma(**overrides: Any) -> System:
@@ -64,6 +67,10 @@ MODELS: dict[str, System] = {
     "clstm-mma": _mman(MultiModalFusion),
     "mman": _mman(MMAN),
     "text-cnn": System("Kim 2014", "utterance", ("text",), TextCNNConfig, TextCNN, {}),
+    "opensmile-svm": System(
+        "Schuller et al. 2013", "utterance", ("speech",), LinearConfig, LinearClassifier, {}, extractor="is13"
+    ),
+    "linear-svm": System("Cortes & Vapnik 1995", "utterance", ("speech",), LinearConfig, LinearClassifier, {}),
     "face-cnn": System("Barsoum et al. 2016", "utterance", ("visual",), FaceCNNConfig, FaceCNN, {}),
 }
 

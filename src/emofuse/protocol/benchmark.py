@@ -18,7 +18,9 @@ from emofuse.corpora import load_corpus
 from emofuse.corpora.utterance import Corpus
 from emofuse.errors import DataError
 from emofuse.models import build, system
+from emofuse.models.linear import LinearClassifier
 from emofuse.models.mman import StagedFusion
+from emofuse.protocol.linear import C_GRID, fit_linear
 from emofuse.protocol.metrics import confusion, recalls
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs, RunResult, choose_device
@@ -125,17 +127,23 @@ class Session:
             features = run.features(name)
             sizes = self.plan.recipe.sizes(name, len(run.fold.classes.classes), {m: f.dim for m, f in features.items()})
             model = build(name, sizes).to(self.device)
+            if isinstance(model, LinearClassifier):
+                start = time.perf_counter()  # the last C takes longest
+                fit_linear(model, examples, None, balanced=config.class_weights, metric="", seed=0)
+                total += (time.perf_counter() - start) * len(C_GRID) * n_runs
+                continue
             if isinstance(model, StagedFusion):
                 model.freeze_parts()
                 names += [part for part in model.parts if part not in names]
             optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
             probe = examples[: config.batch_size]  # in the corpus' order: padded as a shuffled batch at its worst
-            rate = features["speech"].config.steps_per_s if "speech" in features else 0
+            rate = features["speech"].steps_per_s if "speech" in features else 0.0
+            vary = run.augmenter(name, run.train_ids)
             level = system(name).level
             times = []
             for seed in range(2):  # the first one warms up
                 start = time.perf_counter()
-                train_epoch(model, optimiser, probe, level, config, None, seed, rate)
+                train_epoch(model, optimiser, probe, level, config, None, seed, rate, vary)
                 times.append(time.perf_counter() - start)
             n_batches = sum(1 for _ in training_batches(examples, level, config.batch_size, 0))
             passes = 2 if config.refit and self.plan.selection == "dev" else 1

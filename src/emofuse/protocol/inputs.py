@@ -18,7 +18,7 @@ from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
 from emofuse.extraction import extract, load_features
 from emofuse.extractors import EXTRACTORS, make_extractor
-from emofuse.features.acoustic import log_power_spectrogram
+from emofuse.features.acoustic import log_mel_spectrogram, log_power_spectrogram, mel_filters
 from emofuse.features.extractor import Extractor
 from emofuse.features.lexical import WordVectors, load_word_vectors, tokenize
 from emofuse.features.projection import Projection, fit_projection
@@ -45,6 +45,7 @@ class FeatureConfig(BaseModel):
         pooling: ``extract``, of a feature with rows in time: ``statistics``: their mean and standard
             deviation, ``mean``: the mean alone; ``none``: the rows, for a system that reads sequences.
         n_components: ``stored``, ``extract``: project to so many principal components fitted inside the fold; 0: none.
+        n_mels: ``spectrogram``: log power in so many bands of the mel scale; 0: in 257 bins.
         max_s: ``waveform``, ``spectrogram``: only the first so many seconds are used.
         level: ``rms``: scale each waveform to the same level, so that the recording gain does not
             matter; ``none``: as recorded.
@@ -62,6 +63,7 @@ class FeatureConfig(BaseModel):
     encoder: str | None = None
     pooling: Literal["statistics", "mean", "none"] = "statistics"
     n_components: int = Field(0, ge=0)
+    n_mels: int = Field(0, ge=0)
     max_s: float = Field(10.0, gt=0)
     level: Literal["none", "rms"] = "none"
     word_vectors: str = "glove-6b-50d"
@@ -76,6 +78,11 @@ class FeatureConfig(BaseModel):
             raise ValueError(f"extractor {self.extractor!r} is unknown; known: {', '.join(EXTRACTORS)}")
         if self.kind != "extract" and (self.extractor or self.encoder):
             raise ValueError(f"extractor and encoder are for kind extract, not {self.kind}")
+        if self.n_mels:
+            try:
+                mel_filters(self.n_mels)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
         return self
 
     @property
@@ -83,19 +90,25 @@ class FeatureConfig(BaseModel):
         """Whether it is rows in time that are projected one by one."""
         return self.kind == "spectrogram" or (self.kind == "extract" and self.pooling == "none")
 
-    @property
-    def steps_per_s(self) -> int:
-        """Steps of the input a second; 0 where steps are not time."""
-        return {"waveform": SAMPLE_RATE, "spectrogram": 100}.get(self.kind, 0)
+
+def at_level(waveform: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """The first `max_s` seconds of a waveform, at the level that the model hears."""
+    waveform = waveform[: round(config.max_s * SAMPLE_RATE)]
+    if config.level == "rms":
+        waveform = waveform * (0.1 / max(float(np.sqrt(np.mean(waveform**2))), 1e-4))
+    return waveform.astype(np.float32)
+
+
+def speech_steps(waveform: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """A waveform of `at_level` as the raw input of a ``waveform`` or ``spectrogram`` model."""
+    if config.kind == "waveform":
+        return waveform
+    return log_mel_spectrogram(waveform, config.n_mels) if config.n_mels else log_power_spectrogram(waveform)
 
 
 def speech_array(waveform: np.ndarray, config: FeatureConfig) -> np.ndarray:
     """(n_samples,) at 16 kHz -> the raw input of a ``waveform`` or ``spectrogram`` model."""
-    waveform = waveform[: round(config.max_s * SAMPLE_RATE)]
-    if config.level == "rms":
-        waveform = waveform * (0.1 / max(float(np.sqrt(np.mean(waveform**2))), 1e-4))
-    waveform = waveform.astype(np.float32)
-    return waveform if config.kind == "waveform" else log_power_spectrogram(waveform)
+    return speech_steps(at_level(waveform, config), config)
 
 
 def pool_rows(array: np.ndarray, config: FeatureConfig) -> np.ndarray:
@@ -246,6 +259,13 @@ class FittedFeature:
         if self.projection is not None:
             return self.projection.dim
         return self.vectors.dim if self.vectors is not None else 0
+
+    @property
+    def steps_per_s(self) -> float:
+        """Steps of the input a second; 0 where steps are not time."""
+        if self.extractor is not None and self.config.is_sequence:
+            return self.extractor.rate_hz or 0.0
+        return {"waveform": SAMPLE_RATE, "spectrogram": 100.0}.get(self.config.kind, 0.0)
 
     def transform(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Raw arrays to model inputs, one each."""

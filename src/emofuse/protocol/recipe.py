@@ -14,6 +14,7 @@ from emofuse.errors import ConfigError
 from emofuse.labels import label_set
 from emofuse.models import make_config, system
 from emofuse.models.cma import CMAConfig
+from emofuse.models.linear import LinearConfig
 from emofuse.protocol.inputs import FeatureConfig
 from emofuse.protocol.splits import protocol
 from emofuse.protocol.train import TrainingConfig
@@ -74,12 +75,16 @@ class Recipe(BaseModel):
             elif self.labels is not None:
                 raise ConfigError(f"protocol {self.protocol} has its own labels: leave `labels` out")
             for name in (*self.systems, *self.overrides):
-                needed, given = set(system(name).modalities), set(self.features)
+                needed = set() if system(name).extractor else set(system(name).modalities)
+                given = set(self.features)
                 level = system(name).level
                 if not needed <= given and (level == "utterance" or len(needed) == 1):
                     raise ConfigError(f"{name} needs features for {', '.join(sorted(needed - given))}")
                 config = make_config(name, **self._model_settings(name))
-                self.training_config(name)
+                if isinstance(config, LinearConfig):
+                    self._check_linear(name)
+                    continue
+                self._check_training(name)
                 speech = self.features.get("speech")
                 if isinstance(config, CMAConfig) and speech is not None and speech.kind == "extract":
                     if config.speech_input == "waveform" and "speech" in needed:
@@ -90,8 +95,24 @@ class Recipe(BaseModel):
             raise ValueError(str(error)) from None
         return self
 
+    def _check_linear(self, name: str) -> None:
+        self.training_config(name)
+        kind = self.feature_configs(name)["speech"].kind
+        if kind not in ("stored", "extract"):
+            raise ConfigError(f"{name} takes one vector an utterance: stored or extracted features, not a {kind}")
+
+    def _check_training(self, name: str) -> None:
+        """Refuse settings that would do nothing."""
+        training, hears = self.training_config(name), system(name).level == "utterance"
+        speech = self.feature_configs(name).get("speech") if hears else None
+        if training.augment and (speech is None or speech.kind == "stored"):
+            raise ConfigError(f"training.augment: {name} hears no recording; set it in overrides of those that do")
+        if training.mask_bands and (speech is None or not speech.is_sequence):
+            raise ConfigError(f"training.mask_bands: {name} sees no spectrogram; set it in overrides of those that do")
+
     def _model_settings(self, name: str) -> dict[str, Any]:
-        return self.model | (self.overrides[name].model if name in self.overrides else {})
+        shared = {} if system(name).config is LinearConfig else self.model  # there are no sizes to share
+        return shared | (self.overrides[name].model if name in self.overrides else {})
 
     def training_config(self, name: str) -> TrainingConfig:
         """Training settings of a system."""
@@ -107,12 +128,21 @@ class Recipe(BaseModel):
             raise ConfigError(f"training.{first['loc'][0]}: {first['msg']}") from None
 
     def feature_configs(self, name: str) -> dict[str, FeatureConfig]:
-        """Modality to feature, for a system; a spectrogram system takes the spectrogram of the same speech."""
+        """Modality to feature, for a system.
+
+        A spectrogram system takes the spectrogram of the same speech, a linear one the statistics of the
+        rows that others see in time, and one that is defined by a feature takes that.
+        """
         entry = system(name)
+        if entry.extractor:
+            return {"speech": FeatureConfig.model_validate({"kind": "extract", "extractor": entry.extractor})}
         if entry.level == "conversation":
             return dict(self.features)
         chosen = {m: self.features[m] for m in entry.modalities}
-        if "speech" in chosen and chosen["speech"].kind in ("waveform", "spectrogram"):
+        if entry.config is LinearConfig:
+            if chosen["speech"].is_sequence:
+                chosen["speech"] = chosen["speech"].model_copy(update={"pooling": "statistics"})
+        elif "speech" in chosen and chosen["speech"].kind in ("waveform", "spectrogram"):
             kind = make_config(name, **self._model_settings(name)).speech_input
             chosen["speech"] = chosen["speech"].model_copy(update={"kind": kind})
         return chosen
@@ -124,9 +154,11 @@ class Recipe(BaseModel):
         if entry.level == "conversation":
             settings["feature_dims"] = dims
             return make_config(name, **settings)
+        if entry.config is LinearConfig:
+            return make_config(name, **settings | {"n_features": dims["speech"]})
         if "text" in entry.modalities:
             settings["word_dim"] = dims["text"]
-        if "speech" in entry.modalities and self.features["speech"].kind == "extract":
+        if "speech" in entry.modalities and self.feature_configs(name)["speech"].is_sequence:
             settings["n_bins"] = dims["speech"]
         return make_config(name, **settings)
 

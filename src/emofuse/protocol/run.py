@@ -17,7 +17,9 @@ from emofuse.checkpoint import Checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError
 from emofuse.models import n_parameters, system
+from emofuse.models.linear import LinearConfig
 from emofuse.models.mman import MODALITIES
+from emofuse.protocol.augmentation import Augmenter, waveform_config
 from emofuse.protocol.calibration import fit_temperature
 from emofuse.protocol.inputs import (
     FeatureConfig,
@@ -195,6 +197,15 @@ class FoldRun:
             arrays[modality] = dict(zip(ids, fitted.transform([raw.arrays[i] for i in ids]), strict=True))
         return make_examples(ids, self.inputs.by_id, arrays, self.fold.classes, system(name).level)
 
+    def augmenter(self, name: str, ids: Sequence[str]) -> Augmenter | None:
+        """What a system's training clips pass through before an epoch; None where the recipe asks for nothing."""
+        settings = self.recipe.training_config(name)
+        if not settings.augment or system(name).config is LinearConfig:  # fitted once, to the clips as they are
+            return None
+        feature = self.features(name)["speech"]
+        raw = self.inputs.raw("speech", waveform_config(feature.config))
+        return Augmenter({i: raw.arrays[i] for i in ids}, feature, settings.augment, settings.crop_s)
+
     def train(
         self,
         name: str,
@@ -204,12 +215,21 @@ class FoldRun:
         """Train a system on this fold; with `TrainingConfig.refit` once more, on train and dev together."""
         features = self.features(name)
         sizes = self.recipe.sizes(name, len(self.fold.classes.classes), {m: f.dim for m, f in features.items()})
-        rate = features["speech"].config.steps_per_s if "speech" in features else 0
+        rate = features["speech"].steps_per_s if "speech" in features else 0.0
         common = {"metric": self.metric, "seed": self.seed, "device": self.device, "sample_rate": rate}
         train, select = self.examples(name, self.train_ids), self.examples(name, self.select_ids)
         settings = self.recipe.training_config
         done = train_system(
-            name, sizes, settings, train, select, state_dir=state_dir, trained=self.trained, on_epoch=on_epoch, **common
+            name,
+            sizes,
+            settings,
+            train,
+            select,
+            vary=self.augmenter(name, self.train_ids),
+            state_dir=state_dir,
+            trained=self.trained,
+            on_epoch=on_epoch,
+            **common,
         )
         if not settings(name).refit or self.selection == "test":
             return done
@@ -223,6 +243,7 @@ class FoldRun:
             epochs_found,
             [*train, *select],
             None,
+            vary=self.augmenter(name, self.train_ids + self.select_ids),
             state_dir=None if state_dir is None else state_dir / "refit",
             trained=self.refitted,
             **common,

@@ -18,9 +18,13 @@ from emofuse.batching import IGNORE, Example, evaluation_batches, labels_by_id, 
 from emofuse.errors import ConfigError, DataError
 from emofuse.models import build, system
 from emofuse.models.cma import CMAConfig
+from emofuse.models.linear import LinearClassifier, LinearConfig
 from emofuse.models.mman import MMANConfig, StagedFusion
 from emofuse.models.text_cnn import TextCNNConfig
+from emofuse.protocol.linear import fit_linear
 from emofuse.protocol.metrics import compute_metrics
+
+Vary = Callable[[Example, np.random.Generator], Example]
 
 SAVE_EVERY_S = 2.0
 """Training state is written after an epoch, but not more often than this."""
@@ -44,6 +48,8 @@ class TrainingConfig:
         decay: ``cosine``: the learning rate falls along half a cosine to nothing at `max_epochs`.
         soft_votes: Train on the shares of the annotators' votes instead of the label that won.
         jitter_faces: Mirror, turn, scale and shift the faces at random.
+        augment: Share of the clips that an epoch hears through other rooms, microphones, lines and voices.
+        mask_bands: Silence random stretches of time and bands of frequency of a spectrogram.
         refit: After dev has chosen the number of epochs, train anew on train and dev for so many.
     """
 
@@ -60,6 +66,8 @@ class TrainingConfig:
     decay: Literal["none", "cosine"] = "none"
     soft_votes: bool = False
     jitter_faces: bool = False
+    augment: float = 0.0
+    mask_bands: bool = False
     refit: bool = False
 
     def __post_init__(self) -> None:
@@ -67,9 +75,11 @@ class TrainingConfig:
         for name in ("learning_rate", "batch_size", "max_epochs", "average_epochs"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}, need more than 0")
-        for name in ("weight_decay", "patience", "clip_norm", "crop_s", "label_smoothing"):
+        for name in ("weight_decay", "patience", "clip_norm", "crop_s", "label_smoothing", "augment"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}, need 0 or more")
+        if self.augment > 1:
+            raise ConfigError(f"training.augment is {self.augment}, a share of the clips: need at most 1")
 
 
 @dataclass
@@ -123,14 +133,16 @@ def train_epoch(
     config: TrainingConfig,
     weight: Tensor | None,
     seed: int,
-    sample_rate: int,
+    sample_rate: float,
+    vary: Vary | None = None,
 ) -> float:
     """One pass over the training examples; returns the mean loss a labelled utterance."""
     device = next(model.parameters()).device
     crop_steps = round(config.crop_s * sample_rate) or None
     model.train()
     total, n_labels = 0.0, 0
-    for batch in training_batches(examples, level, config.batch_size, seed, crop_steps, config.jitter_faces):
+    settings = (crop_steps, config.jitter_faces, config.mask_bands, vary)
+    for batch in training_batches(examples, level, config.batch_size, seed, *settings):
         batch = batch.to(device)
         labels = batch.labels.flatten()
         n_valid = int((labels != IGNORE).sum())
@@ -162,7 +174,8 @@ def fit(
     config: TrainingConfig,
     metric: str,
     seed: int,
-    sample_rate: int = 16_000,
+    sample_rate: float = 16_000,
+    vary: Vary | None = None,
     state: Path | None = None,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> FitResult:
@@ -182,6 +195,7 @@ def fit(
         metric: Key of `compute_metrics` that selects.
         seed: Of order, crops and dropout.
         sample_rate: Steps a second of the speech input, for `crop_s`.
+        vary: As `training_batches` takes it.
         state: File stem for the resumable state; None: not resumable. Removed by the caller.
         on_epoch: Called with each history entry.
     """
@@ -210,7 +224,7 @@ def fit(
             share = (1 + math.cos(math.pi * (epoch - 1) / config.max_epochs)) / 2
             optimiser.param_groups[0]["lr"] = config.learning_rate * share
         loss = train_epoch(
-            model, optimiser, train, level, config, weight, stable_seed(seed, "order", epoch), sample_rate
+            model, optimiser, train, level, config, weight, stable_seed(seed, "order", epoch), sample_rate, vary
         )
         entry = {"epoch": epoch, "loss": loss}
         result.history.append(entry)
@@ -287,7 +301,7 @@ class TrainedSystem:
 
 def train_system(
     name: str,
-    model_config: CMAConfig | MMANConfig | TextCNNConfig,
+    model_config: CMAConfig | MMANConfig | TextCNNConfig | LinearConfig,
     training: Callable[[str], TrainingConfig],
     train: Sequence[Example],
     select: Sequence[Example] | None,
@@ -295,12 +309,15 @@ def train_system(
     metric: str,
     seed: int,
     device: torch.device,
-    sample_rate: int = 16_000,
+    sample_rate: float = 16_000,
+    vary: Vary | None = None,
     state_dir: Path | None = None,
     trained: dict[str, TrainedSystem] | None = None,
     on_epoch: Callable[[str, dict[str, float]], None] | None = None,
 ) -> TrainedSystem:
     """Train a system by name; a staged one (cLSTM-LF, MMAN) part by part, then its fusion (Pan et al., Sec. 2.2).
+
+    A linear one is fitted as `fit_linear` says, at once.
 
     Args:
         name: As in `MODELS`.
@@ -312,6 +329,7 @@ def train_system(
         seed: Of weights, order and dropout; a part trained alone or within MMAN gets the same weights.
         device: Where to train.
         sample_rate: Steps a second of the speech input.
+        vary: As `training_batches` takes it.
         state_dir: Folder for resumable state.
         trained: Systems trained before on the same fold and seed: looked up and added to.
         on_epoch: Called with the name of the system in training and its history entry.
@@ -323,6 +341,20 @@ def train_system(
     torch.manual_seed(stable_seed(seed, name))
     model = build(name, model_config).to(device)
     seconds = 0.0
+    report = None if on_epoch is None else lambda entry: on_epoch(name, entry)
+    if isinstance(model, LinearClassifier):
+        chosen, history = fit_linear(
+            model,
+            train,
+            None if select is None else lambda: score(model, select, system(name).level, device),
+            balanced=training(name).class_weights,
+            metric=metric,
+            seed=seed,
+            n_epochs=training(name).max_epochs,
+            on_epoch=report,
+        )
+        trained[name] = TrainedSystem(model, FitResult(chosen, history), time.perf_counter() - start)
+        return trained[name]
     if isinstance(model, StagedFusion):
         for part_name, part in model.parts.items():
             done = train_system(
@@ -335,6 +367,7 @@ def train_system(
                 seed=seed,
                 device=device,
                 sample_rate=sample_rate,
+                vary=vary,
                 state_dir=state_dir,
                 trained=trained,
                 on_epoch=on_epoch,
@@ -353,8 +386,9 @@ def train_system(
         metric=metric,
         seed=seed,
         sample_rate=sample_rate,
+        vary=vary,
         state=None if state_dir is None else state_dir / name,
-        on_epoch=None if on_epoch is None else lambda entry: on_epoch(name, entry),
+        on_epoch=report,
     )
     trained[name] = TrainedSystem(model, result, seconds + time.perf_counter() - start)
     return trained[name]
