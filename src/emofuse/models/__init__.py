@@ -11,6 +11,7 @@ from emofuse.errors import ConfigError
 from emofuse.models.cma import CMA, CMAConfig
 from emofuse.models.face_cnn import FaceCNN, FaceCNNConfig
 from emofuse.models.linear import LinearClassifier, LinearConfig
+from emofuse.models.mlp import MLP, MLPConfig
 from emofuse.models.mman import MMAN, EarlyFusion, LateFusion, MMANConfig, MultiModalFusion
 from emofuse.models.text_cnn import TextCNN, TextCNNConfig
 
@@ -30,7 +31,7 @@ class System:
         config: Configuration class, whose defaults are the paper's sizes.
         build: Configuration to network.
         overrides: Configuration values that make this system out of the family.
-        extractor: The speech feature that the system is defined by, whatever a recipe gives the others.
+        extractor, pooling: The speech feature that the system is defined by, whatever a recipe gives the others.
     """
 
     paper: str
@@ -40,6 +41,7 @@ class System:
     build: Callable[[Any], nn.Module]
     overrides: dict[str, Any]
     extractor: str = ""
+    pooling: str = "statistics"
 
 
 def _cma(**overrides: Any) -> System:
@@ -71,6 +73,9 @@ MODELS: dict[str, System] = {
         "Schuller et al. 2013", "utterance", ("speech",), LinearConfig, LinearClassifier, {}, extractor="is13"
     ),
     "linear-svm": System("Cortes & Vapnik 1995", "utterance", ("speech",), LinearConfig, LinearClassifier, {}),
+    "voice-mlp": System(
+        "this project", "utterance", ("speech",), MLPConfig, MLP, {}, extractor="voice", pooling="functionals"
+    ),
     "face-cnn": System("Barsoum et al. 2016", "utterance", ("visual",), FaceCNNConfig, FaceCNN, {}),
 }
 

@@ -20,6 +20,7 @@ from emofuse.extraction import extract, load_features
 from emofuse.extractors import EXTRACTORS, make_extractor
 from emofuse.features.acoustic import log_mel_spectrogram, log_power_spectrogram, mel_filters
 from emofuse.features.extractor import Extractor
+from emofuse.features.functionals import functionals
 from emofuse.features.lexical import WordVectors, load_word_vectors, tokenize
 from emofuse.features.projection import Projection, fit_projection
 from emofuse.features.store import FeatureStore
@@ -43,7 +44,8 @@ class FeatureConfig(BaseModel):
         extractor: ``extract``: its name.
         encoder: ``extract``: the network it needs, see `Entry.encoder`.
         pooling: ``extract``, of a feature with rows in time: ``statistics``: their mean and standard
-            deviation, ``mean``: the mean alone; ``none``: the rows, for a system that reads sequences.
+            deviation, ``mean``: the mean alone; ``functionals``, of ``voice``: `functionals`; ``none``: the
+            rows, for a system that reads sequences.
         n_components: ``stored``, ``extract``: project to so many principal components fitted inside the fold; 0: none.
         n_mels: ``spectrogram``: log power in so many bands of the mel scale; 0: in 257 bins.
         max_s: ``waveform``, ``spectrogram``: only the first so many seconds are used.
@@ -61,7 +63,7 @@ class FeatureConfig(BaseModel):
     kind: Literal["stored", "waveform", "spectrogram", "words", "text-cnn", "face", "extract"]
     extractor: str = ""
     encoder: str | None = None
-    pooling: Literal["statistics", "mean", "none"] = "statistics"
+    pooling: Literal["statistics", "mean", "functionals", "none"] = "statistics"
     n_components: int = Field(0, ge=0)
     n_mels: int = Field(0, ge=0)
     max_s: float = Field(10.0, gt=0)
@@ -78,6 +80,8 @@ class FeatureConfig(BaseModel):
             raise ValueError(f"extractor {self.extractor!r} is unknown; known: {', '.join(EXTRACTORS)}")
         if self.kind != "extract" and (self.extractor or self.encoder):
             raise ValueError(f"extractor and encoder are for kind extract, not {self.kind}")
+        if self.pooling == "functionals" and self.extractor != "voice":
+            raise ValueError("functionals are of the rows of extractor voice")
         if self.n_mels:
             try:
                 mel_filters(self.n_mels)
@@ -115,6 +119,8 @@ def pool_rows(array: np.ndarray, config: FeatureConfig) -> np.ndarray:
     """An extracted feature as the model takes it: its rows pooled to a vector where that is asked for."""
     if array.ndim == 1 or config.pooling == "none":
         return array
+    if config.pooling == "functionals":
+        return functionals(array)
     mean = array.mean(axis=0)
     return mean if config.pooling == "mean" else np.concatenate([mean, array.std(axis=0)])
 

@@ -15,9 +15,12 @@ from emofuse.labels import label_set
 from emofuse.models import make_config, system
 from emofuse.models.cma import CMAConfig
 from emofuse.models.linear import LinearConfig
+from emofuse.models.mlp import MLPConfig
 from emofuse.protocol.inputs import FeatureConfig
 from emofuse.protocol.splits import protocol
 from emofuse.protocol.train import TrainingConfig
+
+_OF_A_VECTOR = (LinearConfig, MLPConfig)
 
 
 class Overrides(BaseModel):
@@ -111,7 +114,7 @@ class Recipe(BaseModel):
             raise ConfigError(f"training.mask_bands: {name} sees no spectrogram; set it in overrides of those that do")
 
     def _model_settings(self, name: str) -> dict[str, Any]:
-        shared = {} if system(name).config is LinearConfig else self.model  # there are no sizes to share
+        shared = {} if system(name).config in _OF_A_VECTOR else self.model  # there are no sizes to share
         return shared | (self.overrides[name].model if name in self.overrides else {})
 
     def training_config(self, name: str) -> TrainingConfig:
@@ -135,7 +138,8 @@ class Recipe(BaseModel):
         """
         entry = system(name)
         if entry.extractor:
-            return {"speech": FeatureConfig.model_validate({"kind": "extract", "extractor": entry.extractor})}
+            feature = {"kind": "extract", "extractor": entry.extractor, "pooling": entry.pooling}
+            return {"speech": FeatureConfig.model_validate(feature)}
         if entry.level == "conversation":
             return dict(self.features)
         chosen = {m: self.features[m] for m in entry.modalities}
@@ -154,7 +158,7 @@ class Recipe(BaseModel):
         if entry.level == "conversation":
             settings["feature_dims"] = dims
             return make_config(name, **settings)
-        if entry.config is LinearConfig:
+        if entry.config in _OF_A_VECTOR:
             return make_config(name, **settings | {"n_features": dims["speech"]})
         if "text" in entry.modalities:
             settings["word_dim"] = dims["text"]
