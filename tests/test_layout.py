@@ -10,9 +10,13 @@ from emofuse.corpora import CORPORA
 from emofuse.extractors import EXTRACTORS
 from emofuse.labels import LABEL_SETS
 from emofuse.models import MODELS
+from emofuse.models.alignment import AlignmentConfig
+from emofuse.models.bclstm import BcLSTMConfig
 from emofuse.models.cma import CMAConfig
 from emofuse.models.face_cnn import FaceCNNConfig
 from emofuse.models.mman import MMANConfig
+from emofuse.models.mult import MulTConfig
+from emofuse.models.tensor_fusion import TensorFusionConfig
 from emofuse.models.text_cnn import TextCNNConfig
 from emofuse.protocol.inputs import FeatureConfig
 from emofuse.protocol.recipe import Recipe
@@ -161,7 +165,14 @@ def test_the_readme_names_every_file() -> None:
         ("features.md", set(EXTRACTORS)),
         (
             "recipes.md",
-            {c for config in (CMAConfig, MMANConfig, TextCNNConfig, FaceCNNConfig) for c in config.__dataclass_fields__}
+            {
+                c
+                for config in (
+                    *(CMAConfig, MMANConfig, TextCNNConfig, FaceCNNConfig),
+                    *(BcLSTMConfig, AlignmentConfig, MulTConfig, TensorFusionConfig),
+                )
+                for c in config.__dataclass_fields__
+            }
             - {
                 "feature_dims",
                 "word_dim",  # they follow from the features
