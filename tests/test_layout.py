@@ -10,11 +10,15 @@ from emofuse.corpora import CORPORA
 from emofuse.extractors import EXTRACTORS
 from emofuse.labels import LABEL_SETS
 from emofuse.models import MODELS
+from emofuse.models.alignment import AlignmentConfig
+from emofuse.models.bclstm import BcLSTMConfig
 from emofuse.models.cma import CMAConfig
 from emofuse.models.face_cnn import FaceCNNConfig
 from emofuse.models.linear import LinearConfig
 from emofuse.models.mlp import MLPConfig
 from emofuse.models.mman import MMANConfig
+from emofuse.models.mult import MulTConfig
+from emofuse.models.tensor_fusion import TensorFusionConfig
 from emofuse.models.text_cnn import TextCNNConfig
 from emofuse.protocol.inputs import FeatureConfig
 from emofuse.protocol.recipe import Recipe
@@ -167,7 +171,10 @@ def test_the_readme_names_every_file() -> None:
             "recipes.md",
             {
                 c
-                for config in (CMAConfig, MMANConfig, TextCNNConfig, FaceCNNConfig, LinearConfig, MLPConfig)
+                for config in (
+                    *(CMAConfig, MMANConfig, TextCNNConfig, FaceCNNConfig, LinearConfig, MLPConfig),
+                    *(BcLSTMConfig, AlignmentConfig, MulTConfig, TensorFusionConfig),
+                )
                 for c in config.__dataclass_fields__
             }
             - {

@@ -36,7 +36,7 @@ def run(recipe_name: str, data: Path, out: Path, assignments: list[str]) -> dict
     results = run_all(session, lambda event: None)
     write_report(out, summarise(plan, results), results, recipe)
     figures = {f"{kind}-{name}.png" for kind in ("confusion", "curves") for name in recipe.systems}
-    files = {"report.json", "report.md", "predictions.parquet", "runs"} | figures
+    files = {"report.json", "report.md", "predictions.parquet", "runs", "cost.png"} | figures
     assert {p.name for p in out.iterdir()} - {"state"} == files
     report = json.loads((out / "report.json").read_text())
     assert list(report["systems"]) == list(recipe.systems)

@@ -6,7 +6,7 @@ import pytest
 
 from emofuse.errors import ConfigError, DataError
 from emofuse.protocol.metrics import compute_metrics
-from emofuse.protocol.statistics import METRICS, bootstrap_ci, mcnemar, paired_bootstrap, wilcoxon_runs
+from emofuse.protocol.statistics import METRICS, bootstrap_ci, holm, mcnemar, paired_bootstrap, wilcoxon_runs
 
 
 def predictions(n: int = 300, n_classes: int = 4, skill: float = 2.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -130,3 +130,10 @@ def test_bad_input():
         wilcoxon_runs([0.1, 0.2], [0.1])
     with pytest.raises(DataError, match=r"labels \(4,\), predictions \(4,\) and \(3,\); need the same shape"):
         mcnemar(y_true, y_true, y_true[:3])
+
+
+def test_holm_by_hand():
+    # 3 x 0.01, 2 x 0.03, 1 x 0.04 but not below the one before it
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []

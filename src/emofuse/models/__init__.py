@@ -1,4 +1,4 @@
-"""The systems of both papers by name. Models see tensors only: no path, device, loss or label name."""
+"""The systems by name. Models see tensors only: no path, device, loss or label name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,15 +8,20 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from emofuse.errors import ConfigError
+from emofuse.models.alignment import Alignment, AlignmentConfig
+from emofuse.models.bclstm import BcLSTM, BcLSTMConfig, UnimodalContext
 from emofuse.models.cma import CMA, CMAConfig
 from emofuse.models.face_cnn import FaceCNN, FaceCNNConfig
 from emofuse.models.linear import LinearClassifier, LinearConfig
 from emofuse.models.mlp import MLP, MLPConfig
 from emofuse.models.mman import MMAN, EarlyFusion, LateFusion, MMANConfig, MultiModalFusion
+from emofuse.models.mult import MulT, MulTConfig
+from emofuse.models.tensor_fusion import TensorFusion, TensorFusionConfig
 from emofuse.models.text_cnn import TextCNN, TextCNNConfig
 
 _CMA_PAPER = "Krishna & Patil 2020"
 _MMAN_PAPER = "Pan et al. 2020"
+_MODALITIES = ("speech", "visual", "text")
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,23 @@ def _cma(**overrides: Any) -> System:
     return System(_CMA_PAPER, "utterance", modalities, CMAConfig, CMA, overrides)
 
 
-def _mman(
-    build: Callable[[MMANConfig], nn.Module], modalities: tuple[str, ...] = ("speech", "visual", "text")
-) -> System:
+def _mman(build: Callable[[MMANConfig], nn.Module], modalities: tuple[str, ...] = _MODALITIES) -> System:
     return System(_MMAN_PAPER, "conversation", modalities, MMANConfig, build, {})
+
+
+def _bclstm(modality: str | None = None, **overrides: Any) -> System:
+    """Level 2, or level 1 of a modality."""
+    network = BcLSTM if modality is None else lambda c: UnimodalContext(c, modality)
+    modalities = _MODALITIES if modality is None else (modality,)
+    return System("Poria et al. 2017", "conversation", modalities, BcLSTMConfig, network, overrides)
+
+
+def _alignment(**overrides: Any) -> System:
+    return System("Xu et al. 2019", "conversation", _MODALITIES, AlignmentConfig, Alignment, overrides)
+
+
+def _mult(**overrides: Any) -> System:
+    return System("Tsai et al. 2019", "conversation", _MODALITIES, MulTConfig, MulT, overrides)
 
 
 MODELS: dict[str, System] = {
@@ -68,6 +86,19 @@ MODELS: dict[str, System] = {
     "clstm-lf": _mman(LateFusion),
     "clstm-mma": _mman(MultiModalFusion),
     "mman": _mman(MMAN),
+    "bc-lstm-speech": _bclstm("speech"),
+    "bc-lstm-visual": _bclstm("visual"),
+    "bc-lstm-text": _bclstm("text"),
+    "bc-lstm": _bclstm(),
+    "sc-lstm-speech": _bclstm("speech", context="past"),
+    "sc-lstm-visual": _bclstm("visual", context="past"),
+    "sc-lstm-text": _bclstm("text", context="past"),
+    "sc-lstm": _bclstm(context="past"),
+    "alignment": _alignment(),
+    "alignment-past": _alignment(context="past"),
+    "mult": _mult(),
+    "mult-past": _mult(context="past"),
+    "tensor-fusion": System("Zadeh et al. 2017", "conversation", _MODALITIES, TensorFusionConfig, TensorFusion, {}),
     "text-cnn": System("Kim 2014", "utterance", ("text",), TextCNNConfig, TextCNN, {}),
     "opensmile-svm": System(
         "Schuller et al. 2013", "utterance", ("speech",), LinearConfig, LinearClassifier, {}, extractor="is13"

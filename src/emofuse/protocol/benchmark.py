@@ -25,7 +25,7 @@ from emofuse.protocol.metrics import confusion, recalls
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs, RunResult, choose_device
 from emofuse.protocol.splits import Fold, make_folds, protocol
-from emofuse.protocol.statistics import METRICS, bootstrap_ci, mcnemar, paired_bootstrap, wilcoxon_runs
+from emofuse.protocol.statistics import METRICS, bootstrap_ci, holm, mcnemar, paired_bootstrap, wilcoxon_runs
 from emofuse.protocol.train import train_epoch
 
 
@@ -223,6 +223,7 @@ def summarise_system(runs: Sequence[RunResult]) -> dict[str, Any]:
     return {
         "n_parameters": runs[0].n_parameters,
         "seconds": float(sum(r.seconds for r in runs)),
+        "cpu_seconds": float(sum(r.cpu_seconds for r in runs)) if all(r.cpu_seconds for r in runs) else 0.0,
         "metrics": metrics,
         "runs": [
             {"seed": r.seed, "fold": r.fold, "best_epoch": r.best_epoch, "n_test": len(r.ids), **r.metrics}
@@ -262,6 +263,8 @@ def summarise(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
     names = list(by_system)
     metric = protocol(plan.recipe.protocol).metric
     pairs = [(a, b) for i, b in enumerate(names) for a in names[i + 1 :]]
+    comparisons = [compare(by_system[a], by_system[b], metric) for a, b in pairs]
+    corrected = holm([c["p_value"] for c in comparisons])
     return {
         "recipe": plan.recipe.name,
         "protocol": plan.recipe.protocol,
@@ -269,7 +272,7 @@ def summarise(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
         "selection": plan.selection,
         "seeds": list(plan.seeds),
         "systems": {name: summarise_system(runs) for name, runs in by_system.items()},
-        "comparisons": [compare(by_system[a], by_system[b], metric) for a, b in pairs],
+        "comparisons": [c | {"p_holm": p} for c, p in zip(comparisons, corrected, strict=True)],
         "published": plan.recipe.published,
     }
 

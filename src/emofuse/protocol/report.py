@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from emofuse.protocol.benchmark import write_json
+from emofuse.protocol.cost import cost_figure
 from emofuse.protocol.metrics import compute_metrics, confusion
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import RunResult
@@ -27,7 +28,7 @@ def write_report(out: Path, report: dict[str, Any], results: Sequence[RunResult]
     """Write a benchmark's result into `out`; each file appears whole or not at all.
 
     The files are ``report.json``, ``report.md``, ``predictions.parquet``, and of every system
-    ``confusion-<system>.png`` and ``curves-<system>.png``.
+    ``confusion-<system>.png`` and ``curves-<system>.png``; of more than two systems ``cost.png``.
 
     Args:
         out: Folder; made if missing.
@@ -42,6 +43,9 @@ def write_report(out: Path, report: dict[str, Any], results: Sequence[RunResult]
         window = recipe.training_config(name).average_epochs
         curves = curves_figure(runs, report["primary_metric"], report["selection"], _title(report, name), window)
         _save(out / f"curves-{name}.png", curves)
+    if len(report["systems"]) > 2:
+        ylabel = f"{METRIC_NAMES[report['primary_metric']]}, %{_selected(report)}"
+        _save(out / "cost.png", cost_figure(report, ylabel, f"{report['recipe']}, {report['protocol']}"))
     table = predictions_table(results)
     _write(out / "predictions.parquet", lambda path: pq.write_table(table, path))
     _write(out / "report.md", lambda path: path.write_text(markdown(report, results, recipe), encoding="utf-8"))
@@ -179,6 +183,8 @@ def markdown(report: dict[str, Any], results: Sequence[RunResult], recipe: Recip
     sections.append(_method_section(report, results))
     rows = [[n, f"[confusion](confusion-{n}.png)", f"[curves](curves-{n}.png)"] for n in report["systems"]]
     sections.append("## Figures\n\n" + _table(["system", "confusion matrix", "training"], rows))
+    if len(report["systems"]) > 2:
+        sections.append("[Scores against parameters and training time](cost.png)")
     return "\n\n".join(sections) + "\n"
 
 
@@ -232,13 +238,14 @@ def _systems_section(report: dict[str, Any], results: Sequence[RunResult]) -> st
     primary, published = report["primary_metric"], report["published"]
     others = [m for m in METRIC_NAMES if m != primary]
     header = ["system", "parameters", f"{METRIC_NAMES[primary]} %{_selected(report)}"]
-    header += [f"{METRIC_NAMES[m]} %" for m in others] + ["seconds"] + ["published"] * bool(published)
+    header += [f"{METRIC_NAMES[m]} %" for m in others] + ["CPU seconds", "seconds"] + ["published"] * bool(published)
     rows = []
     for name, entry in report["systems"].items():
         runs = [r.metrics for r in results if r.system == name]
         row = [name, f"{entry['n_parameters']:,}"]
         row.append(_percent([m[primary] for m in runs], entry["metrics"][primary]["ci95"]))
-        row += [_percent([m[other] for m in runs]) for other in others] + [f"{entry['seconds']:.0f}"]
+        row += [_percent([m[other] for m in runs]) for other in others]
+        row += [f"{entry['cpu_seconds']:.0f}" if entry["cpu_seconds"] else "–", f"{entry['seconds']:.0f}"]
         rows.append(row + ([f"{100 * published[name]:.2f}" if name in published else "–"] if published else []))
     first = next(iter(report["systems"]))
     majority = [compute_metrics(r.y_true, _majority(r)) for r in results if r.system == first]
@@ -276,10 +283,17 @@ def _comparisons_section(report: dict[str, Any]) -> str:
     for c in report["comparisons"]:
         low, high = c["ci95"]
         difference = f"{100 * c['difference']:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
-        ps = [_p_value(c[key]) for key in ("p_value", "mcnemar_p", "wilcoxon_p")]
+        ps = [_p_value(c[key]) for key in ("p_value", "p_holm", "mcnemar_p", "wilcoxon_p")]
         rows.append([f"{c['a']} − {c['b']}", difference, *ps])
     metric = METRIC_NAMES[report["primary_metric"]]
-    header = ["systems", f"{metric} difference, points{_selected(report)}", "p bootstrap", "p McNemar", "p Wilcoxon"]
+    header = [
+        "systems",
+        f"{metric} difference, points{_selected(report)}",
+        "p bootstrap",
+        "p Holm",
+        "p McNemar",
+        "p Wilcoxon",
+    ]
     return "## Paired comparisons\n\n" + _table(header, rows)
 
 
@@ -291,13 +305,15 @@ def _method_section(report: dict[str, Any], results: Sequence[RunResult]) -> str
         f"[low, high] is the 95 % percentile interval of a bootstrap that draws {group}s with replacement "
         f"({n_groups} of them), all predictions of a {group} together, the predictions of all runs pooled. It is about "
         "the pooled score, which need not equal the mean over runs, and does not cover the choice of seeds; ± does.",
-        "Seconds: training, summed over runs; with its parts for a staged system, whose curves show the last stage.",
+        "Seconds: training, summed over runs; with its parts for a staged system, whose curves show the last stage. "
+        "CPU seconds are the processor's, which other programs on the machine do not lengthen.",
         f"{_MAJORITY}: of the test part, for reference.",
     ]
     if report["comparisons"]:
         notes.append(
-            f"p bootstrap: the same draws of {group}s for both systems. p McNemar: exact, over the utterances under "
-            "the first seed, taken as independent. p Wilcoxon: signed ranks over runs, from five pairs on. None is "
-            "corrected for the number of comparisons."
+            f"p bootstrap: the same draws of {group}s for both systems; p Holm: the same, corrected for the "
+            f"{len(report['comparisons'])} comparisons of the table, which the others are not. p McNemar: exact, over "
+            "the utterances under the first seed, taken as independent. p Wilcoxon: signed ranks over runs, from five "
+            "pairs on."
         )
     return "## How the numbers are made\n\n" + "\n".join(f"* {note}" for note in notes)

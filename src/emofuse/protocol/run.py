@@ -68,6 +68,7 @@ class RunResult:
         ids, groups: Utterances and the speakers or dialogues that are resampled for intervals.
         y_true: (n,) class indices.
         y_prob: (n, n_classes).
+        cpu_seconds: Processor time of the training; 0 in a record that lacks it.
     """
 
     system: str
@@ -82,6 +83,7 @@ class RunResult:
     groups: tuple[str, ...]
     y_true: np.ndarray
     y_prob: np.ndarray
+    cpu_seconds: float = 0.0
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -101,7 +103,7 @@ class RunResult:
         partial = folder / "write.partial"
         pq.write_table(pa.table(columns), partial)
         partial.replace(folder / "predictions.parquet")
-        keep = ("system", "fold", "seed", "classes", "n_parameters", "seconds", "best_epoch", "history")
+        keep = ("system", "fold", "seed", "classes", "n_parameters", "seconds", "cpu_seconds", "best_epoch", "history")
         meta = {key: getattr(self, key) for key in keep}
         partial.write_text(json.dumps({"fingerprint": fingerprint, **meta, "metrics": self.metrics}, indent=1))
         partial.replace(folder / "run.json")
@@ -248,7 +250,9 @@ class FoldRun:
             trained=self.refitted,
             **common,
         )
-        return TrainedSystem(final.model, done.result, done.seconds + final.seconds)
+        return TrainedSystem(
+            final.model, done.result, done.seconds + final.seconds, done.cpu_seconds + final.cpu_seconds
+        )
 
     def test(self, name: str, done: TrainedSystem) -> RunResult:
         """Read the test part, once, with the trained system."""
@@ -270,6 +274,7 @@ class FoldRun:
             tuple(group_of(self.inputs.by_id[i], group) for i in labels),
             np.array(list(labels.values())),
             np.stack([probabilities[i] for i in labels]).astype(np.float64),
+            done.cpu_seconds,
         )
 
     def checkpoint(self, name: str, done: TrainedSystem, result: RunResult) -> Checkpoint:
