@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from emofuse.batching import IGNORE, Example, collate
+from emofuse.batching import IGNORE, Example, collate, speaker_turns
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
 from emofuse.extraction import extract, load_features
@@ -22,6 +22,7 @@ from emofuse.features.acoustic import log_power_spectrogram
 from emofuse.features.extractor import Extractor
 from emofuse.features.lexical import WordVectors, load_word_vectors, tokenize
 from emofuse.features.projection import Projection, fit_projection
+from emofuse.features.running import running_deviation
 from emofuse.features.store import FeatureStore
 from emofuse.labels import LabelSet
 from emofuse.media.audio import SAMPLE_RATE, read_audio
@@ -44,6 +45,8 @@ class FeatureConfig(BaseModel):
         encoder: ``extract``: the network it needs, see `Entry.encoder`.
         pooling: ``extract``, of a feature with rows in time: ``statistics``: their mean and standard
             deviation, ``mean``: the mean alone; ``none``: the rows, for a system that reads sequences.
+        relative: A vector for a conversation system: append how far it is from the running mean of its
+            speaker in the dialogue, see `running_deviation`.
         n_components: ``stored``, ``extract``: project to so many principal components fitted inside the fold; 0: none.
         max_s: ``waveform``, ``spectrogram``: only the first so many seconds are used.
         level: ``rms``: scale each waveform to the same level, so that the recording gain does not
@@ -61,6 +64,7 @@ class FeatureConfig(BaseModel):
     extractor: str = ""
     encoder: str | None = None
     pooling: Literal["statistics", "mean", "none"] = "statistics"
+    relative: bool = False
     n_components: int = Field(0, ge=0)
     max_s: float = Field(10.0, gt=0)
     level: Literal["none", "rms"] = "none"
@@ -76,6 +80,8 @@ class FeatureConfig(BaseModel):
             raise ValueError(f"extractor {self.extractor!r} is unknown; known: {', '.join(EXTRACTORS)}")
         if self.kind != "extract" and (self.extractor or self.encoder):
             raise ValueError(f"extractor and encoder are for kind extract, not {self.kind}")
+        if self.relative and (self.is_sequence or self.kind not in ("stored", "text-cnn", "extract")):
+            raise ValueError(f"relative is for one vector an utterance, not for {self.kind} in time")
         return self
 
     @property
@@ -242,10 +248,14 @@ class FittedFeature:
 
     @property
     def dim(self) -> int:
-        """Size of the last axis of the transformed arrays; 0 for a waveform."""
+        """Size of the last axis of what the model sees; 0 for a waveform."""
         if self.projection is not None:
-            return self.projection.dim
+            return self.projection.dim * (2 if self.config.relative else 1)
         return self.vectors.dim if self.vectors is not None else 0
+
+    def in_dialogue(self, rows: np.ndarray, speakers: Sequence[str | None]) -> np.ndarray:
+        """(n_utterances, n) transformed rows of a dialogue in order -> (n_utterances, dim) as the model sees them."""
+        return np.concatenate([rows, running_deviation(rows, speakers)], axis=1) if self.config.relative else rows
 
     def transform(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Raw arrays to model inputs, one each."""
@@ -321,22 +331,34 @@ def make_examples(
     inputs: Mapping[str, Mapping[str, np.ndarray]],
     classes: LabelSet,
     level: str,
+    *,
+    context: Sequence[str] = (),
+    turns: bool = False,
+    fitted: Mapping[str, FittedFeature] | None = None,
 ) -> list[Example]:
-    """Examples of one part of a fold: an utterance each, or the part's utterances of a dialogue in order."""
+    """Examples of one part of a fold: an utterance each, or the part's utterances of a dialogue in order.
+
+    A dialogue also holds its utterances of `context`, without their labels, and with `turns` who speaks;
+    the features of `fitted` are seen `in_dialogue`.
+    """
 
     def example(group: list[str]) -> Example:
         labels = [classes.class_index(by_id[i].label, by_id[i].original_label) for i in group]
-        target = np.array([IGNORE if y is None else y for y in labels], dtype=np.int64)
+        target = np.array([IGNORE if y is None or i in unlabelled else y for i, y in zip(group, labels, strict=True)])
         if level == "conversation":
-            return Example(tuple(group), target, {m: np.stack([a[i] for i in group]) for m, a in inputs.items()})
+            speakers = [by_id[i].speaker for i in group]
+            arrays = {m: np.stack([a[i] for i in group]) for m, a in inputs.items()}
+            arrays |= {m: f.in_dialogue(arrays[m], speakers) for m, f in (fitted or {}).items()}
+            return Example(tuple(group), target, arrays, turns=speaker_turns(speakers) if turns else None)
         (u,) = (by_id[i] for i in group)
         votes = None if u.votes is None else vote_shares(u.votes, classes)[None]
         return Example(tuple(group), target, {m: a[u.id] for m, a in inputs.items()}, votes)
 
+    unlabelled = set(context) - set(ids)
     if level == "utterance":
         return [example([i]) for i in ids]
     dialogues: dict[str, list[str]] = {}
-    for i in ids:
+    for i in (*ids, *sorted(unlabelled)):
         dialogues.setdefault(by_id[i].dialogue or i, []).append(i)
     return [example(sorted(group, key=lambda i: by_id[i].index)) for group in dialogues.values()]
 
