@@ -177,6 +177,24 @@ def test_who_speaks_matters_where_the_model_asks_and_may_be_unknown():
     np.testing.assert_array_equal(judged(deaf, "a", "b"), judged(deaf, "a", "a"))
 
 
+def test_a_relative_feature_is_made_from_the_speakers_past():
+    torch.manual_seed(3)
+    cnn = TextCNN(make_config("text-cnn", word_dim=4, n_features=5, filters=4))
+    feature = FittedFeature(FeatureConfig(kind="text-cnn", relative=True), None, VECTORS, cnn)
+    sizes = {"feature_dims": {"text": 10}, "n_hidden": 4, "n_dense": 4, "context": "none"}
+    p = part("clstm-text", "text", features={"text": feature}, **sizes)
+
+    def second(*speakers: str | None) -> np.ndarray:
+        utterances = [Utterance(Segment(i, i + 1, s, "good bad"[5 * i :])) for i, s in enumerate(speakers)]
+        judgement = p.judge(utterances)[1]
+        assert judgement is not None
+        return judgement.probabilities
+
+    # every utterance is judged alone: only the deviation knows of the one before
+    assert not np.allclose(second("a", "a"), second("b", "a"))
+    np.testing.assert_array_equal(second("b", "a"), second(None, None))
+
+
 def test_both_directions_also_see_what_follows():
     for context, same in (("past", True), ("both", False)):
         p = context_part(context=context)
