@@ -13,6 +13,7 @@ from emofuse.batching import (
     jitter_faces,
     mask_bands,
     pad,
+    speaker_turns,
     stable_seed,
     training_batches,
 )
@@ -117,6 +118,31 @@ def test_field_names_are_the_parameter_names_of_forward(name):
     else:
         assert set(batch.inputs) == expected
     assert model(**batch.inputs).shape == (*batch.labels.shape, 4)
+
+
+def test_turns_by_hand():
+    turns = speaker_turns(["a", "a", "b", None, "b", "c", "a"])
+    assert turns[:, 0].tolist() == [1, 1, -1, 0, -1, -1, 1]  # is it the first speaker?
+    assert turns[:, 1].tolist() == [0, 1, -1, 0, 0, -1, -1]  # is it the one before?
+    assert not speaker_turns([None, None]).any()
+    assert speaker_turns([None, "b"])[1].tolist() == [1, 0]
+
+
+def test_turns_know_no_names_and_no_future():
+    speakers = ["a", "b", "b", "a", "c"]
+    np.testing.assert_array_equal(speaker_turns(speakers), speaker_turns(["x", "y", "y", "x", "z"]))
+    for n in range(1, 5):
+        np.testing.assert_array_equal(speaker_turns(speakers[:n]), speaker_turns(speakers)[:n])
+
+
+def test_turns_are_padded_with_the_dialogue():
+    def dialogue(n: int, turns: bool) -> Example:
+        who = speaker_turns(["a", "b", "a"][:n]) if turns else None
+        return Example(("",) * n, np.zeros(n, int), {"speech": np.zeros((n, 2), np.float32)}, turns=who)
+
+    batch = collate([dialogue(3, True), dialogue(1, True)], "conversation")
+    assert batch.inputs["turns"].tolist() == [[[1, 0], [-1, -1], [1, -1]], [[1, 0], [0, 0], [0, 0]]]
+    assert "turns" not in collate([dialogue(3, True), dialogue(1, False)], "conversation").inputs
 
 
 def test_to_moves_every_tensor():

@@ -25,12 +25,14 @@ class Example:
         inputs: Modality to array. Utterance level: a sequence in time, (steps,) or (steps, dim).
             Conversation level: one vector an utterance, (len(ids), dim).
         votes: (len(ids), n_classes) shares of the annotators' votes, where they were published.
+        turns: Conversation level: (len(ids), 2), as `speaker_turns` gives it; None: nobody is known.
     """
 
     ids: tuple[str, ...]
     labels: np.ndarray
     inputs: dict[str, np.ndarray]
     votes: np.ndarray | None = None
+    turns: np.ndarray | None = None
 
     @property
     def n_steps(self) -> int:
@@ -57,6 +59,22 @@ class Batch:
         return Batch(inputs, self.labels.to(device), self.ids, None if self.votes is None else self.votes.to(device))
 
 
+def speaker_turns(speakers: Sequence[str | None]) -> np.ndarray:
+    """Who speaks, without names: (n,) speakers of a dialogue in order -> (n, 2) of 1, -1 and 0 for not known.
+
+    First whether it is the first speaker of the dialogue, then whether it is that of the utterance
+    before. Nothing in it depends on the future.
+    """
+    turns = np.zeros((len(speakers), 2), np.float32)
+    first = next((s for s in speakers if s is not None), None)
+    for i, speaker in enumerate(speakers):
+        if speaker is not None:
+            turns[i, 0] = 1 if speaker == first else -1
+            if i and speakers[i - 1] is not None:
+                turns[i, 1] = 1 if speaker == speakers[i - 1] else -1
+    return turns
+
+
 def pad(arrays: Sequence[np.ndarray], value: float = 0.0) -> tuple[Tensor, Tensor]:
     """Stack (steps, ...) arrays to (batch, longest, ...), padded behind; and their lengths (batch,)."""
     lengths = torch.tensor([len(a) for a in arrays])
@@ -77,6 +95,9 @@ def collate(examples: Sequence[Example], level: str) -> Batch:
     votes = None
     if level == "conversation":
         labels, _ = pad([e.labels for e in examples], IGNORE)
+        turns = [e.turns for e in examples if e.turns is not None]
+        if len(turns) == len(examples):
+            inputs["turns"], _ = pad(turns)
     else:
         labels = torch.tensor([int(e.labels[0]) for e in examples])
         shares = [e.votes for e in examples if e.votes is not None]

@@ -75,6 +75,8 @@ def test_scripted_and_improvised(release):
     assert [iemocap.is_improvised(dialogue) for dialogue in dialogues] == [True, False, False]
     with pytest.raises(DataError, match="need the form"):
         iemocap.is_improvised("dia0")
+    names = ["Ses01F_script02_1", "Ses05M_script01_1b", "Ses03M_impro08a", "Ses02F_impro03"]
+    assert [iemocap.script_of(name) for name in names] == [2, 1, 8, 3]
 
 
 def test_root_may_be_the_folder_above(release, tmp_path):

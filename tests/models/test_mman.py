@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from emofuse.batching import speaker_turns
 from emofuse.errors import ConfigError
 from emofuse.models import MODELS, build, make_config, n_parameters
-from emofuse.models.mman import MMANConfig, MultiModalAttention, StagedFusion
+from emofuse.models.mman import N_TURNS, MMANConfig, MultiModalAttention, StagedFusion
 
 COUNTS = {
     "clstm-speech": 1_265_804,
@@ -73,11 +74,64 @@ def test_the_future_never_changes_the_past(name):
         assert (now[:, t + 1] - logits[:, t + 1]).abs().max() > 1e-5
 
 
+def turns_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    n_dialogues, n_utterances = batch["speech"].shape[:2]
+    who = torch.from_numpy(speaker_turns(list("abbacab"[:n_utterances])))
+    return who.expand(n_dialogues, -1, -1)
+
+
 @pytest.mark.parametrize("name", COUNTS)
-def test_every_parameter_gets_a_gradient(name):
-    model = small(name)
-    F.cross_entropy(model(**inputs((5, 5))).flatten(0, 1), torch.arange(10) % 3).backward()
+@pytest.mark.parametrize("context", ["both", "none"])
+def test_padding_never_changes_the_logits_of_another_context(name, context):
+    model = small(name, context=context, turns=True).eval()
+    batch = inputs()
+    batch["turns"] = turns_of(batch)
+    logits = model(**batch)
+    for row, n in enumerate(batch["lengths"]):
+        one = {k: v[row : row + 1] if k == "lengths" else v[row : row + 1, :n] for k, v in batch.items()}
+        torch.testing.assert_close(model(**one)[0], logits[row, :n])
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_both_directions_see_the_whole_dialogue_and_none_sees_the_utterance_alone(name):
+    batch = inputs((5,))
+    for context, expected in (("past", [2, 3, 4]), ("both", [0, 1, 2, 3, 4]), ("none", [2])):
+        model = small(name, context=context).eval()
+        changed = {k: v.clone() for k, v in batch.items()}
+        for m in DIMS:
+            changed[m][:, 2] += 1
+        moved = (model(**changed) - model(**batch)).abs().amax(-1)[0]
+        assert (moved > 1e-6).nonzero().flatten().tolist() == expected
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_turns_matter_where_they_are_asked_for_and_unknown_ones_are_zero(name):
+    batch = inputs((5,))
+    told = {**batch, "turns": turns_of(batch)}
+    model = small(name, turns=True).eval()
+    assert (model(**told) - model(**batch)).abs().max() > 1e-5
+    unknown = torch.zeros(1, 5, N_TURNS)
+    torch.testing.assert_close(model(**batch, turns=unknown), model(**batch), rtol=0, atol=0)
+    deaf = small(name).eval()
+    torch.testing.assert_close(deaf(**told), deaf(**batch), rtol=0, atol=0)
+
+
+def test_input_dropout_is_another_one_only_where_it_is_given():
+    assert small("clstm-mma", dropout=0.5).block.input_dropout.p == 0.5
+    block = small("clstm-mma", dropout=0.5, input_dropout=0.3).block
+    assert (block.input_dropout.p, block.dropout.p) == (0.3, 0.5)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("settings", [{}, {"context": "both", "turns": True}, {"context": "none"}])
+def test_every_parameter_gets_a_gradient(name, settings):
+    model = small(name, n_dense=24, **settings)  # of five units all may be dead
+    batch = inputs((5, 5))
+    logits = model(**batch, turns=turns_of(batch))
+    F.cross_entropy(logits.flatten(0, 1), torch.arange(10) % 3).backward()
     for key, parameter in model.named_parameters():
+        if settings.get("context") == "none" and "weight_hh" in key:
+            continue  # what an LSTM remembers is nothing at its first step
         assert parameter.grad is not None, key
         assert parameter.grad.abs().max() > 0, key
 
@@ -193,7 +247,11 @@ def test_unknown_modalities_are_refused(dims):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"n_hidden": 0}, "n_hidden is 0, need at least 1"), ({"dropout": -0.1}, "dropout is -0.1, need 0 or more")],
+    [
+        ({"n_hidden": 0}, "n_hidden is 0, need at least 1"),
+        ({"dropout": -0.1}, "dropout is -0.1, need 0 or more"),
+        ({"input_dropout": 1.0}, "input_dropout is 1.0, need 0 or more"),
+    ],
 )
 def test_wrong_sizes_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):

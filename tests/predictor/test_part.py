@@ -136,11 +136,16 @@ def test_faces_are_pooled_over_time_whatever_is_said():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def context_part() -> Part:
+GOOD = [Utterance(Segment(i, i + 1, None, "good")) for i in range(2)]
+
+
+def context_part(**settings) -> Part:
     torch.manual_seed(3)
     cnn = TextCNN(make_config("text-cnn", word_dim=4, n_features=5, filters=4))
     feature = FittedFeature(FeatureConfig(kind="text-cnn"), None, VECTORS, cnn)
-    return part("clstm-text", "text", features={"text": feature}, feature_dims={"text": 5}, n_hidden=4, n_dense=4)
+    return part(
+        "clstm-text", "text", features={"text": feature}, feature_dims={"text": 5}, n_hidden=4, n_dense=4, **settings
+    )
 
 
 def test_context_is_the_past_alone():
@@ -153,6 +158,53 @@ def test_context_is_the_past_alone():
     before, after = judged("good", "bad", "good"), judged("good", "bad", "bad")
     np.testing.assert_array_equal(before[:2], after[:2])
     assert not np.allclose(judged("good", "good")[1], judged("bad", "good")[1])
+
+
+def test_who_speaks_matters_where_the_model_asks_and_may_be_unknown():
+    def judged(p: Part, *speakers: str | None) -> np.ndarray:
+        found = p.judge([Utterance(Segment(i, i + 1, s, "good")) for i, s in enumerate(speakers)])
+        return np.array([j.probabilities for j in found if j is not None])
+
+    asks = context_part(turns=True)
+    assert not np.allclose(judged(asks, "a", "b"), judged(asks, "a", "a"))
+    np.testing.assert_array_equal(judged(asks, "a", "b"), judged(asks, "x", "y"))
+    unknown = judged(asks, None, None)
+    np.testing.assert_array_equal(
+        unknown, [j.probabilities for j in asks.conclude([asks.observe(u) for u in GOOD]) if j]
+    )
+    assert np.isfinite(unknown).all()
+    deaf = context_part()
+    np.testing.assert_array_equal(judged(deaf, "a", "b"), judged(deaf, "a", "a"))
+
+
+def test_a_relative_feature_is_made_from_the_speakers_past():
+    torch.manual_seed(3)
+    cnn = TextCNN(make_config("text-cnn", word_dim=4, n_features=5, filters=4))
+    feature = FittedFeature(FeatureConfig(kind="text-cnn", relative=True), None, VECTORS, cnn)
+    sizes = {"feature_dims": {"text": 10}, "n_hidden": 4, "n_dense": 4, "context": "none"}
+    p = part("clstm-text", "text", features={"text": feature}, **sizes)
+
+    def second(*speakers: str | None) -> np.ndarray:
+        utterances = [Utterance(Segment(i, i + 1, s, "good bad"[5 * i :])) for i, s in enumerate(speakers)]
+        judgement = p.judge(utterances)[1]
+        assert judgement is not None
+        return judgement.probabilities
+
+    # every utterance is judged alone: only the deviation knows of the one before
+    assert not np.allclose(second("a", "a"), second("b", "a"))
+    np.testing.assert_array_equal(second("b", "a"), second(None, None))
+
+
+def test_both_directions_also_see_what_follows():
+    for context, same in (("past", True), ("both", False)):
+        p = context_part(context=context)
+        found = [
+            p.judge([Utterance(Segment(i, i + 1, None, t)) for i, t in enumerate(texts)])[0]
+            for texts in (("good", "bad"), ("good", "good"))
+        ]
+        assert found[0] is not None
+        assert found[1] is not None
+        assert np.array_equal(found[0].probabilities, found[1].probabilities) == same
 
 
 def test_utterances_without_words_are_no_context():

@@ -94,7 +94,8 @@ def test_the_report_has_the_keys_of_its_schema(done, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
     report = json.loads((tmp_path / "report.json").read_text())
     asked = {"recipe", "protocol", "selection", "seeds", "systems", "comparisons"}
-    assert set(report) == asked | {"primary_metric", "published"}
+    assert set(report) == asked | {"primary_metric", "published", "averaged"}
+    assert list(report["averaged"]) == FAMILY
     assert (report["recipe"], report["protocol"]) == ("small", "split")
     assert (report["selection"], report["seeds"]) == ("dev", [0, 1])
     assert list(report["systems"]) == FAMILY

@@ -192,6 +192,8 @@ def test_a_wrong_assignment_is_refused_in_one_line(recipe_file, assignment, mess
         "features.text.max_words=21",
         "overrides.cma-text.model.d_model=30",
         "protocol=iemocap4-s5",
+        "other_labels=context",
+        "features.speech.relative=true",
         "corpus=iemocap",
         "features.text.kind=text-cnn",
     ],
@@ -206,6 +208,8 @@ def test_the_fingerprint_does_not_change_with_prose(recipe_file):
     recipe = load_recipe(recipe_file)
     prose = ["name=x", "paper=y", "command=z", "expected=w", "published.cma-text=0.6", "systems=['cma-text']"]
     assert load_recipe(recipe_file, prose).fingerprint() == recipe.fingerprint()
+    for default in ("other_labels=drop", "features.speech.relative=false"):
+        assert load_recipe(recipe_file, [default]).fingerprint() == recipe.fingerprint()
     assert recipe.fingerprint("dev") != recipe.fingerprint("test")
     assert re.fullmatch("[0-9a-f]{16}", recipe.fingerprint())
 

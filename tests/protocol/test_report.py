@@ -106,6 +106,18 @@ class TestMarkdown:
         for fact in (recipe.paper, recipe.command, recipe.expected, "`iemocap4-s5`", "Seeds: 0, 1, 2"):
             assert fact in text
 
+    def test_seeds_averaged_have_a_table_where_there_are_several(self) -> None:
+        results = same_truth(("clstm-ef", "mman"), ("Ses05",), seeds=3)
+        recipe = make_recipe()
+        report = summary(recipe, results)
+        text = markdown(report, results, recipe)
+        wa = report["averaged"]["mman"]["wa"]
+        assert row_of(text, "mman (3 seeds averaged)")[1].startswith(f"{100 * wa['mean']:.2f} [")
+        y_prob = np.mean([r.y_prob for r in results if r.system == "mman"], axis=0)
+        assert wa["mean"] == pytest.approx(np.mean(y_prob.argmax(1) == results[0].y_true))
+        once = [r for r in results if r.seed == 0]
+        assert "averaged" not in markdown(summary(recipe, once), once, recipe)
+
     def test_no_deviation_of_a_single_run_and_no_published_column_without_figures(self) -> None:
         results = [make_run("mman")]
         recipe = make_recipe(systems=["mman"])

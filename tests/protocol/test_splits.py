@@ -60,7 +60,23 @@ def speakers(n: int) -> Corpus:
     )
 
 
+def iemocap_table() -> Corpus:
+    """5 sessions of one dialogue a script and situation, eight improvised and three scripted, of four utterances."""
+    utterances = []
+    for s in range(1, 6):
+        for kind, numbers in (("impro", range(1, 9)), ("script", range(1, 4))):
+            for d in numbers:
+                dialogue = f"Ses{s:02}F_{kind}{d:02}" + ("_1" if kind == "script" else "")
+                utterances += [
+                    Utterance(f"{dialogue}_{k}", "iemocap", LABELS[k], None, dialogue, k, f"Ses{s:02}F", f"Ses{s:02}")
+                    for k in range(4)
+                ]
+    return Corpus("iemocap", tuple(utterances))
+
+
 CASES = {
+    "iemocap4-improvised": (iemocap_table, 5),
+    "iemocap4-script": (iemocap_table, 15),
     "iemocap4-loso": (iemocap, 5),
     "iemocap4-s5": (iemocap, 1),
     "iemocap-binary-s5": (iemocap, 4),
@@ -117,6 +133,26 @@ def test_leave_one_session_out():
     for fold in folds:
         assert all(i.startswith(fold.name) for i in fold.test)
         assert not any(i.startswith(fold.name) for i in (*fold.train, *fold.dev))
+
+
+def test_improvised_dialogues_alone():
+    for fold in make_folds(iemocap_table(), "iemocap4-improvised", None, 0):
+        assert all("impro" in i for i in (*fold.train, *fold.dev, *fold.test))
+        assert len(fold.train) + len(fold.dev) == 4 * 8 * 4
+        assert len(fold.test) == 8 * 4
+
+
+def test_scripts_and_situations_that_are_tested_are_never_trained_on():
+    folds = make_folds(iemocap_table(), "iemocap4-script", None, 0)
+    tested = [i for fold in folds for i in fold.test]
+    assert len(tested) == len(set(tested)) == 5 * 11 * 4
+    for fold in folds:
+        train, test = ({i[:5] for i in ids} for ids in ((*fold.train, *fold.dev), fold.test))
+        assert not train & test
+        scripts, held_out = ({i.split("_")[1] for i in ids} for ids in ((*fold.train, *fold.dev), fold.test))
+        assert not scripts & held_out
+    assert folds[0].name == "Ses01-script01"
+    assert {i.split("_")[1] for i in folds[0].test} == {"impro01", "impro04", "impro07", "script01"}
 
 
 def test_the_seed_decides_dev_and_nothing_else():

@@ -37,7 +37,7 @@ LABELS = {
 SEXES = {"F": "female", "M": "male"}
 
 _ID = re.compile(r"(?P<dialogue>(?P<session>Ses\d\d)[FM]_(?:impro|script)\w+)_(?P<letter>[FM])\w+", re.ASCII)
-_DIALOGUE = re.compile(r"(?P<session>Ses\d\d)[FM]_(?P<kind>impro|script)\w+", re.ASCII)
+_DIALOGUE = re.compile(r"(?P<session>Ses\d\d)[FM]_(?P<kind>impro|script)(?P<number>\d\d)\w*", re.ASCII)
 _LABEL_LINE = re.compile(r"\[(?P<start>\d+\.\d+) - (?P<end>\d+\.\d+)\]\t(?P<id>\S+)\t(?P<code>\w+)\t\[.*\]\s*")
 _TRANSCRIPT_LINE = re.compile(r"(?P<id>Ses\w+) \[\d+\.\d+-\d+\.\d+\]:(?P<text>.*)")
 
@@ -91,6 +91,17 @@ def is_improvised(dialogue: str) -> bool:
         DataError: It is not the name of an IEMOCAP dialogue.
     """
     return _match_dialogue(dialogue, NAME)["kind"] == "impro"
+
+
+def script_of(dialogue: str) -> int:
+    """Number of the script, or of the situation that was improvised on: 1 of ``Ses01F_script01_3``.
+
+    Sessions share them.
+
+    Raises:
+        DataError: It is not the name of an IEMOCAP dialogue.
+    """
+    return int(_match_dialogue(dialogue, NAME)["number"])
 
 
 def _match_dialogue(dialogue: str, where: str) -> re.Match[str]:

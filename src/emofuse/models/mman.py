@@ -1,7 +1,8 @@
 """MMAN and its baselines: contextual LSTMs over a conversation, attention across modalities, hybrid fusion.
 
 Pan et al., "Multi-modal Attention for Speech Emotion Recognition", Interspeech 2020. Equation
-numbers are the paper's. Every system is causal: an utterance's logits depend on it and the past.
+numbers are the paper's. As in the paper, every system is causal: an utterance's logits depend on it
+and the past. `MMANConfig.context` takes the past away or adds the future, to measure what they are worth.
 """
 
 import math
@@ -17,6 +18,9 @@ from emofuse.models.layers import PaddedLSTM, classifier_head
 
 MODALITIES = ("speech", "visual", "text")
 
+N_TURNS = 2
+"""Numbers that tell of an utterance who speaks."""
+
 
 @dataclass(frozen=True)
 class MMANConfig:
@@ -29,7 +33,11 @@ class MMANConfig:
         n_hidden: LSTM state.
         n_dense: Dense layer between LSTM and logits.
         dropout: On the LSTM's input, on its output and before the logits.
+        input_dropout: On the LSTM's input, where it is another one; None: `dropout`.
         attention: ``dot`` is Eq. (4); ``cosine`` scores exist as an ablation.
+        context: ``past`` is the paper's. ``both``: a second direction from the end of the dialogue, so
+            that it has to be over before any of it can be judged. ``none``: every utterance alone.
+        turns: Whether the LSTM is told who speaks, see `batching.speaker_turns`; not in the paper.
     """
 
     n_classes: int = 4
@@ -38,7 +46,10 @@ class MMANConfig:
     n_hidden: int = 300
     n_dense: int = 200
     dropout: float = 0.2
+    input_dropout: float | None = None
     attention: Literal["dot", "cosine"] = "dot"
+    context: Literal["past", "both", "none"] = "past"
+    turns: bool = False
 
     def __post_init__(self) -> None:
         """Check the modalities and the sizes."""
@@ -48,23 +59,42 @@ class MMANConfig:
         for name in ("n_classes", "d_model", "n_hidden", "n_dense"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, need at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout is {self.dropout}, need 0 or more and less than 1")
+        for name in ("dropout", "input_dropout"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ConfigError(f"{name} is {value}, need 0 or more and less than 1")
 
 
 class ContextualLSTM(nn.Module):
     """The cLSTM block: LSTM layers over the utterances of a conversation, then two dense layers."""
 
     def __init__(self, n_input: int, n_layers: int, config: MMANConfig) -> None:
-        """`n_layers` one-directional layers of `config.n_hidden`."""
+        """`n_layers` layers of `config.n_hidden`, one-directional unless the context is ``both``."""
         super().__init__()
+        self.input_dropout = nn.Dropout(config.dropout if config.input_dropout is None else config.input_dropout)
         self.dropout = nn.Dropout(config.dropout)
-        self.lstm = PaddedLSTM(n_input, config.n_hidden, n_layers)
-        self.head = classifier_head(config.n_hidden, config.n_dense, config.n_classes, config.dropout)
+        self.turns, self.alone = config.turns, config.context == "none"
+        both = config.context == "both"
+        self.lstm = PaddedLSTM(n_input + N_TURNS * config.turns, config.n_hidden, n_layers, both)
+        n_output = config.n_hidden * (2 if both else 1)
+        self.head = classifier_head(n_output, config.n_dense, config.n_classes, config.dropout)
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, utterances, n_input), (batch,) -> (batch, utterances, n_classes)."""
-        return self.head(self.dropout(self.lstm(self.dropout(x), lengths)))
+    def forward(self, x: Tensor, lengths: Tensor, turns: Tensor | None = None) -> Tensor:
+        """(batch, utterances, n_input), (batch,), (batch, utterances, N_TURNS) -> (batch, utterances, n_classes).
+
+        Without `turns` every speaker counts as unknown.
+        """
+        x = self.input_dropout(x)
+        if self.turns:
+            x = torch.cat([x, x.new_zeros(*x.shape[:2], N_TURNS) if turns is None else turns], dim=-1)
+        return self.head(self.dropout(self._in_context(x, lengths)))
+
+    def _in_context(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(batch, utterances, n_input) -> (batch, utterances, n_output)."""
+        if not self.alone:
+            return self.lstm(x, lengths)
+        every = x.flatten(0, 1)[:, None]  # each utterance a dialogue of its own
+        return self.lstm(every, lengths.new_ones(len(every))).reshape(*x.shape[:2], -1)
 
 
 class EarlyFusion(nn.Module):
@@ -78,7 +108,8 @@ class EarlyFusion(nn.Module):
 
     def forward(self, lengths: Tensor, **features: Tensor) -> Tensor:
         """Lengths (batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes)."""
-        return self.block(torch.cat([features[m] for m in self.modalities], dim=-1), lengths)
+        x = torch.cat([features[m] for m in self.modalities], dim=-1)
+        return self.block(x, lengths, features.get("turns"))
 
 
 class MultiModalAttention(nn.Module):
@@ -122,7 +153,7 @@ class MultiModalFusion(nn.Module):
 
     def forward(self, lengths: Tensor, **features: Tensor) -> Tensor:
         """Lengths (batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes)."""
-        return self.block(self.attention(self._stacked(features)).flatten(-2), lengths)
+        return self.block(self.attention(self._stacked(features)).flatten(-2), lengths, features.get("turns"))
 
     def modality_weights(self, **features: Tensor) -> dict[str, Tensor]:
         """Attention that each modality receives, the mean over the asking ones: (batch, utterances) each, sums to 1."""
@@ -171,7 +202,7 @@ class LateFusion(StagedFusion):
 
     def forward(self, lengths: Tensor, **features: Tensor) -> Tensor:
         """Lengths (batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes)."""
-        return self.block(self.fusion_input(lengths, features), lengths)
+        return self.block(self.fusion_input(lengths, features), lengths, features.get("turns"))
 
 
 class MMAN(StagedFusion):

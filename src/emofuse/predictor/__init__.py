@@ -155,7 +155,8 @@ class Predictor:
             for part, seen in zip(self.parts, observed, strict=True):
                 seen.append(part.observe(u))
             kept.append((u.segment, Utterance(u.segment)))  # without its waveform and faces
-        judged = [part.conclude(seen) for part, seen in zip(self.parts, observed, strict=True)]
+        speakers = [segment.speaker for segment, _ in kept]
+        judged = [part.conclude(seen, speakers) for part, seen in zip(self.parts, observed, strict=True)]
         return [self._pool(u, row, source) for (_, u), row in zip(kept, zip(*judged, strict=True), strict=True)]
 
     def _pool(self, u: Utterance, judged: Sequence[Judgement | None], source: str) -> Prediction | None:

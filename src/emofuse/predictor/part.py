@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from emofuse.batching import IGNORE, Example, collate
+from emofuse.batching import IGNORE, Example, collate, speaker_turns
 from emofuse.checkpoint import Checkpoint
 from emofuse.errors import ConfigError, DataError
 from emofuse.features.lexical import split_words
@@ -92,6 +92,7 @@ class Part:
         self.model, self.classes = checkpoint.model, checkpoint.classes
         self.level = system(checkpoint.system).level
         self.temperature, self.provenance = checkpoint.temperature, checkpoint.provenance
+        self.turns = getattr(checkpoint.model_config, "turns", False)
         self.features: dict[str, FittedFeature] = {}
         for modality, meta in checkpoint.features.items():
             self.features[modality] = feature_from_state(meta, checkpoint.feature_arrays.get(modality, {}))
@@ -114,16 +115,23 @@ class Part:
         """
         return self._judge_one(u) if self.level == "utterance" else self._vector(u)
 
-    def conclude(self, observed: "Sequence[Judgement | dict[str, np.ndarray] | None]") -> list[Judgement | None]:
+    def conclude(
+        self,
+        observed: "Sequence[Judgement | dict[str, np.ndarray] | None]",
+        speakers: Sequence[str | None] | None = None,
+    ) -> list[Judgement | None]:
         """Judgements of the utterances of one conversation, from what `observe` gave, in order.
 
-        A contextual system sees the utterances before; those that it could not observe are not among them.
+        A contextual system sees the utterances before (one of both directions also those after); those that
+        it could not observe are not among them. `speakers` are the utterances', for a system that asks.
         """
         judged = [o if isinstance(o, Judgement) else None for o in observed]
         vectors = {i: o for i, o in enumerate(observed) if isinstance(o, dict)}
         if not vectors:
             return judged
-        inputs = self._collate({m: np.stack([v[m] for v in vectors.values()]) for m in self.features})
+        who = [None if speakers is None else speakers[i] for i in vectors]
+        arrays = {m: f.in_dialogue(np.stack([v[m] for v in vectors.values()]), who) for m, f in self.features.items()}
+        inputs = self._collate(arrays, speaker_turns(who) if self.turns else None)
         with torch.inference_mode():
             logits = self.model(**inputs).double().numpy()[0] / self.temperature
             shares = self._modality_weights(inputs)
@@ -134,11 +142,11 @@ class Part:
 
     def judge(self, utterances: Sequence[Utterance]) -> list[Judgement | None]:
         """Judge the utterances of one conversation; see `conclude`."""
-        return self.conclude([self.observe(u) for u in utterances])
+        return self.conclude([self.observe(u) for u in utterances], [u.segment.speaker for u in utterances])
 
-    def _collate(self, inputs: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    def _collate(self, inputs: Mapping[str, np.ndarray], turns: np.ndarray | None = None) -> dict[str, torch.Tensor]:
         n = len(next(iter(inputs.values()))) if self.level == "conversation" else 1
-        return collate([Example(("",) * n, np.full(n, IGNORE), dict(inputs))], self.level).inputs
+        return collate([Example(("",) * n, np.full(n, IGNORE), dict(inputs), turns=turns)], self.level).inputs
 
     def _modality_weights(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Attention by modality of a contextual system that has any; empty otherwise."""

@@ -20,6 +20,8 @@ from emofuse.errors import DataError
 from emofuse.models import build, system
 from emofuse.models.linear import LinearClassifier
 from emofuse.models.mman import StagedFusion
+from emofuse.protocol.context import with_context
+from emofuse.protocol.ensemble import average_seeds
 from emofuse.protocol.linear import C_GRID, fit_linear
 from emofuse.protocol.metrics import confusion, recalls
 from emofuse.protocol.recipe import Recipe
@@ -72,6 +74,8 @@ class Session:
         self.corpus = corpus or load_corpus(plan.recipe.corpus, plan.data)
         self.device = choose_device(plan.device)
         used = {i for fold in self.folds(plan.seeds[0]) for i in (*fold.train, *fold.dev, *fold.test)}
+        if plan.recipe.other_labels == "context":
+            used |= set(with_context(used, self.corpus.utterances))
         chosen = [u for u in self.corpus.utterances if u.id in used]
         self.inputs = Inputs(plan.recipe, self.corpus, chosen, plan.features)
 
@@ -272,6 +276,9 @@ def summarise(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
         "selection": plan.selection,
         "seeds": list(plan.seeds),
         "systems": {name: summarise_system(runs) for name, runs in by_system.items()},
+        "averaged": {name: summarise_system(average_seeds(runs))["metrics"] for name, runs in by_system.items()}
+        if len(plan.seeds) > 1
+        else {},
         "comparisons": [c | {"p_holm": p} for c, p in zip(comparisons, corrected, strict=True)],
         "published": plan.recipe.published,
     }

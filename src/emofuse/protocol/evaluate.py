@@ -13,6 +13,7 @@ from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
 from emofuse.labels import LabelSet, label_set
 from emofuse.models import system
+from emofuse.protocol.context import with_context
 from emofuse.protocol.inputs import feature_from_state, make_examples, read_raw
 from emofuse.protocol.metrics import compute_metrics, confusion, recalls, reliability_diagram
 from emofuse.protocol.splits import Fold, group_of, labelled, make_folds, protocol
@@ -67,14 +68,20 @@ def evaluate(
     utterances, classes, group = _test_part(checkpoint, corpus, everything)
     if not utterances:
         raise DataError(f"{corpus.name}: no utterance has one of the labels {', '.join(classes.classes)}")
-    arrays = {}
+    level = system(checkpoint.system).level
+    context = checkpoint.provenance["recipe"].get("other_labels") == "context" and level == "conversation"
+    seen = set(with_context([u.id for u in utterances], corpus.utterances)) if context else {u.id for u in utterances}
+    inputs = [u for u in corpus.utterances if u.id in seen]
+    arrays, features = {}, {}
     for modality, meta in checkpoint.features.items():
         fitted = feature_from_state(meta, checkpoint.feature_arrays[modality])
-        raw = read_raw(utterances, corpus, modality, fitted.config, fitted.vectors, store)
+        features[modality] = fitted
+        raw = read_raw(inputs, corpus, modality, fitted.config, fitted.vectors, store)
         arrays[modality] = dict(zip(raw, fitted.transform(list(raw.values())), strict=True))
-    level = system(checkpoint.system).level
-    by_id = {u.id: u for u in utterances}
-    examples = make_examples(list(by_id), by_id, arrays, classes, level)
+    by_id = {u.id: u for u in inputs}
+    turns = getattr(checkpoint.model_config, "turns", False)
+    ids = [u.id for u in utterances]
+    examples = make_examples(ids, by_id, arrays, classes, level, context=list(by_id), turns=turns, fitted=features)
     model = checkpoint.model.to(device)
     found = predict_probabilities(model, examples, level, device, temperature=checkpoint.temperature)
     labels = labels_by_id(examples)

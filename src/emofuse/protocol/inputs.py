@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from emofuse.batching import IGNORE, Example, collate
+from emofuse.batching import IGNORE, Example, collate, speaker_turns
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
 from emofuse.extraction import extract, load_features
@@ -23,6 +23,7 @@ from emofuse.features.extractor import Extractor
 from emofuse.features.functionals import functionals
 from emofuse.features.lexical import WordVectors, load_word_vectors, tokenize
 from emofuse.features.projection import Projection, fit_projection
+from emofuse.features.running import running_deviation
 from emofuse.features.store import FeatureStore
 from emofuse.labels import LabelSet
 from emofuse.media.audio import SAMPLE_RATE, read_audio
@@ -46,6 +47,8 @@ class FeatureConfig(BaseModel):
         pooling: ``extract``, of a feature with rows in time: ``statistics``: their mean and standard
             deviation, ``mean``: the mean alone; ``functionals``, of ``voice``: `functionals`; ``none``: the
             rows, for a system that reads sequences.
+        relative: A vector for a conversation system: append how far it is from the running mean of its
+            speaker in the dialogue, see `running_deviation`.
         n_components: ``stored``, ``extract``: project to so many principal components fitted inside the fold; 0: none.
         n_mels: ``spectrogram``: log power in so many bands of the mel scale; 0: in 257 bins.
         max_s: ``waveform``, ``spectrogram``: only the first so many seconds are used.
@@ -64,6 +67,7 @@ class FeatureConfig(BaseModel):
     extractor: str = ""
     encoder: str | None = None
     pooling: Literal["statistics", "mean", "functionals", "none"] = "statistics"
+    relative: bool = False
     n_components: int = Field(0, ge=0)
     n_mels: int = Field(0, ge=0)
     max_s: float = Field(10.0, gt=0)
@@ -87,6 +91,8 @@ class FeatureConfig(BaseModel):
                 mel_filters(self.n_mels)
             except ConfigError as error:
                 raise ValueError(str(error)) from None
+        if self.relative and (self.is_sequence or self.kind not in ("stored", "text-cnn", "extract")):
+            raise ValueError(f"relative is for one vector an utterance, not for {self.kind} in time")
         return self
 
     @property
@@ -261,9 +267,9 @@ class FittedFeature:
 
     @property
     def dim(self) -> int:
-        """Size of the last axis of the transformed arrays; 0 for a waveform."""
+        """Size of the last axis of what the model sees; 0 for a waveform."""
         if self.projection is not None:
-            return self.projection.dim
+            return self.projection.dim * (2 if self.config.relative else 1)
         return self.vectors.dim if self.vectors is not None else 0
 
     @property
@@ -272,6 +278,10 @@ class FittedFeature:
         if self.extractor is not None and self.config.is_sequence:
             return self.extractor.rate_hz or 0.0
         return {"waveform": SAMPLE_RATE, "spectrogram": 100.0}.get(self.config.kind, 0.0)
+
+    def in_dialogue(self, rows: np.ndarray, speakers: Sequence[str | None]) -> np.ndarray:
+        """(n_utterances, n) transformed rows of a dialogue in order -> (n_utterances, dim) as the model sees them."""
+        return np.concatenate([rows, running_deviation(rows, speakers)], axis=1) if self.config.relative else rows
 
     def transform(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Raw arrays to model inputs, one each."""
@@ -347,22 +357,34 @@ def make_examples(
     inputs: Mapping[str, Mapping[str, np.ndarray]],
     classes: LabelSet,
     level: str,
+    *,
+    context: Sequence[str] = (),
+    turns: bool = False,
+    fitted: Mapping[str, FittedFeature] | None = None,
 ) -> list[Example]:
-    """Examples of one part of a fold: an utterance each, or the part's utterances of a dialogue in order."""
+    """Examples of one part of a fold: an utterance each, or the part's utterances of a dialogue in order.
+
+    A dialogue also holds its utterances of `context`, without their labels, and with `turns` who speaks;
+    the features of `fitted` are seen `in_dialogue`.
+    """
 
     def example(group: list[str]) -> Example:
         labels = [classes.class_index(by_id[i].label, by_id[i].original_label) for i in group]
-        target = np.array([IGNORE if y is None else y for y in labels], dtype=np.int64)
+        target = np.array([IGNORE if y is None or i in unlabelled else y for i, y in zip(group, labels, strict=True)])
         if level == "conversation":
-            return Example(tuple(group), target, {m: np.stack([a[i] for i in group]) for m, a in inputs.items()})
+            speakers = [by_id[i].speaker for i in group]
+            arrays = {m: np.stack([a[i] for i in group]) for m, a in inputs.items()}
+            arrays |= {m: f.in_dialogue(arrays[m], speakers) for m, f in (fitted or {}).items()}
+            return Example(tuple(group), target, arrays, turns=speaker_turns(speakers) if turns else None)
         (u,) = (by_id[i] for i in group)
         votes = None if u.votes is None else vote_shares(u.votes, classes)[None]
         return Example(tuple(group), target, {m: a[u.id] for m, a in inputs.items()}, votes)
 
+    unlabelled = set(context) - set(ids)
     if level == "utterance":
         return [example([i]) for i in ids]
     dialogues: dict[str, list[str]] = {}
-    for i in ids:
+    for i in (*ids, *sorted(unlabelled)):
         dialogues.setdefault(by_id[i].dialogue or i, []).append(i)
     return [example(sorted(group, key=lambda i: by_id[i].index)) for group in dialogues.values()]
 

@@ -5,7 +5,7 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -43,6 +43,8 @@ class Recipe(BaseModel):
         corpus: Name as in `CORPORA`, or several as ``emodb+ravdess``.
         protocol: Id as in `PROTOCOLS`.
         labels: Label set, for a protocol that has none of its own.
+        other_labels: What becomes of utterances whose label the protocol leaves out. ``drop``: they are not
+            there. ``context``: a conversation system sees them in their dialogue, without their labels.
         systems: Names as in `MODELS`.
         features: Modality to how its input is made.
         model: Sizes that differ from the paper's, for all systems.
@@ -60,6 +62,7 @@ class Recipe(BaseModel):
     corpus: str
     protocol: str
     labels: str | None = None
+    other_labels: Literal["drop", "context"] = "drop"
     systems: tuple[str, ...] = Field(min_length=1)
     features: dict[str, FeatureConfig] = Field(min_length=1)
     model: dict[str, Any] = Field(default_factory=dict)
@@ -83,6 +86,8 @@ class Recipe(BaseModel):
                 level = system(name).level
                 if not needed <= given and (level == "utterance" or len(needed) == 1):
                     raise ConfigError(f"{name} needs features for {', '.join(sorted(needed - given))}")
+                if level == "utterance" and any(self.features[m].relative for m in needed):
+                    raise ConfigError(f"{name} judges utterances one by one: relative is for conversation systems")
                 config = make_config(name, **self._model_settings(name))
                 if isinstance(config, LinearConfig):
                     self._check_linear(name)
@@ -130,6 +135,10 @@ class Recipe(BaseModel):
             first = error.errors()[0]
             raise ConfigError(f"training.{first['loc'][0]}: {first['msg']}") from None
 
+    def knows_turns(self, name: str) -> bool:
+        """Whether a system is told who speaks."""
+        return getattr(make_config(name, **self._model_settings(name)), "turns", False)
+
     def feature_configs(self, name: str) -> dict[str, FeatureConfig]:
         """Modality to feature, for a system.
 
@@ -169,6 +178,11 @@ class Recipe(BaseModel):
     def fingerprint(self, *more: object) -> str:
         """Changes with whatever changes a result; not with the prose."""
         content = self.model_dump(mode="json", exclude={"name", "paper", "command", "expected", "published", "systems"})
+        if self.other_labels == "drop":  # as before there was a choice: records of then stay good
+            del content["other_labels"]
+        for feature in content["features"].values():
+            if not feature["relative"]:
+                del feature["relative"]
         return hashlib.sha256(json.dumps([content, more], sort_keys=True).encode()).hexdigest()[:16]
 
 

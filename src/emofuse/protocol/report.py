@@ -178,6 +178,8 @@ def markdown(report: dict[str, Any], results: Sequence[RunResult], recipe: Recip
     sections = [_head(report, recipe), _systems_section(report, results)]
     if len({r.fold for r in results}) > 1:
         sections.append(_folds_section(report, results))
+    if report["averaged"]:
+        sections.append(_averaged_section(report))
     if report["comparisons"]:
         sections.append(_comparisons_section(report))
     sections.append(_method_section(report, results))
@@ -276,6 +278,19 @@ def _folds_section(report: dict[str, Any], results: Sequence[RunResult]) -> str:
     n_seeds = len(report["seeds"])
     note = f"Per cent, mean ± standard deviation over {n_seeds} seeds." if n_seeds > 1 else "Per cent."
     return f"## Folds\n\n{note}\n\n" + _table(["system", f"metric{_selected(report)}", *folds], rows)
+
+
+def _averaged_section(report: dict[str, Any]) -> str:
+    """What the mean of the seeds' probabilities scores: one system of as many networks."""
+    n_seeds, primary = len(report["seeds"]), report["primary_metric"]
+    metrics = [primary, *(m for m in METRIC_NAMES if m != primary)]
+    rows = [
+        [f"{name} ({n_seeds} seeds averaged)", *(_percent([e[m]["mean"]], e[m]["ci95"]) for m in metrics)]
+        for name, e in report["averaged"].items()
+    ]
+    header = ["system", *(f"{METRIC_NAMES[m]} %{_selected(report)}" for m in metrics)]
+    note = "Class probabilities averaged over the seeds, then scored; the mean is over folds."
+    return f"## Seeds averaged\n\n{note}\n\n" + _table(header, rows)
 
 
 def _comparisons_section(report: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from emofuse.models.linear import LinearConfig
 from emofuse.models.mman import MODALITIES
 from emofuse.protocol.augmentation import Augmenter, waveform_config
 from emofuse.protocol.calibration import fit_temperature
+from emofuse.protocol.context import refuse_shared_dialogues, with_context
 from emofuse.protocol.inputs import (
     FeatureConfig,
     FittedFeature,
@@ -134,7 +135,7 @@ class Inputs:
     def __init__(
         self, recipe: Recipe, corpus: Corpus, utterances: Sequence[Utterance], store: Path | None = None
     ) -> None:
-        """`utterances` are those that some fold uses; `store` is the feature store, where there is one."""
+        """`utterances` are those that some fold uses, context too; `store` is the feature store, where there is one."""
         self.recipe, self.corpus, self.utterances, self.store = recipe, corpus, utterances, store
         self.by_id = {u.id: u for u in utterances}
         self._raw: dict[tuple[str, FeatureConfig], RawInput] = {}
@@ -165,6 +166,8 @@ class FoldRun:
         self.trained: dict[str, TrainedSystem] = {}
         self.refitted: dict[str, TrainedSystem] = {}
         self._fitted: dict[tuple[str, FeatureConfig], FittedFeature] = {}
+        if self.recipe.other_labels == "context":
+            refuse_shared_dialogues(fold, inputs.by_id)
 
     def fitted(self, modality: str, config: FeatureConfig) -> FittedFeature:
         """A modality's transform, fitted on the training part at its first use."""
@@ -193,11 +196,22 @@ class FoldRun:
 
     def examples(self, name: str, ids: Sequence[str]) -> list[Example]:
         """Examples of a system for one part of the fold."""
-        arrays = {}
+        arrays, level = {}, system(name).level
+        context = self.recipe.other_labels == "context" and level == "conversation"
+        seen = with_context(ids, self.inputs.utterances) if context else ids
         for modality, fitted in self.features(name).items():
             raw = self.inputs.raw(modality, fitted.config)
-            arrays[modality] = dict(zip(ids, fitted.transform([raw.arrays[i] for i in ids]), strict=True))
-        return make_examples(ids, self.inputs.by_id, arrays, self.fold.classes, system(name).level)
+            arrays[modality] = dict(zip(seen, fitted.transform([raw.arrays[i] for i in seen]), strict=True))
+        return make_examples(
+            ids,
+            self.inputs.by_id,
+            arrays,
+            self.fold.classes,
+            level,
+            context=seen,
+            turns=self.recipe.knows_turns(name),
+            fitted=self.features(name),
+        )
 
     def augmenter(self, name: str, ids: Sequence[str]) -> Augmenter | None:
         """What a system's training clips pass through before an epoch; None where the recipe asks for nothing."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from emofuse.batching import stable_seed
+from emofuse.corpora.iemocap import is_improvised, script_of
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
 from emofuse.labels import LabelSet, label_set
@@ -147,6 +148,29 @@ def _leave_session_out(utterances: Sequence[Utterance], classes: LabelSet, seed:
     return folds
 
 
+def _improvised(utterances: Sequence[Utterance], classes: LabelSet, seed: int) -> list[Fold]:
+    """Leave a session out of the improvised dialogues: no two sessions share their words."""
+    return _leave_session_out([u for u in utterances if is_improvised(u.dialogue or "")], classes, seed)
+
+
+def _leave_script_out(utterances: Sequence[Utterance], classes: LabelSet, seed: int) -> list[Fold]:
+    """A fold a session and third of the scripts: neither is trained on, so neither speakers nor words are known.
+
+    The situations of the improvised dialogues are dealt to the three scripts. A fold trains on four sessions'
+    other two thirds, on 53 % of the corpus instead of 80 %.
+    """
+    utterances = labelled(utterances, classes)
+    third = {u.dialogue: script_of(u.dialogue or "") % 3 for u in utterances}
+    folds = []
+    for session in sorted({u.session for u in utterances if u.session}):
+        for k in (1, 2, 0):
+            test = [u for u in utterances if u.session == session and third[u.dialogue] == k]
+            rest = [u for u in utterances if u.session != session and third[u.dialogue] != k]
+            train, dev = carve_dev(rest, "dialogue", stable_seed(seed, session, k))
+            folds.append(_fold(f"{session}-script{k or 3:02}", classes, (train, dev, test), "dialogue"))
+    return folds
+
+
 def _session5(utterances: Sequence[Utterance], classes: LabelSet, seed: int) -> list[Fold]:
     """Train Ses01-04, test Ses05, for a corpus with or without marked dev dialogues."""
     chosen = labelled(utterances, classes)
@@ -193,6 +217,8 @@ PROTOCOLS: dict[str, Protocol] = {
     p.id: p
     for p in (
         Protocol("iemocap4-loso", "ua", "dialogue", _leave_session_out, "iemocap4", "CMA: 5531 utterances, 5 sessions"),
+        Protocol("iemocap4-improvised", "ua", "dialogue", _improvised, "iemocap4", "improvised dialogues, 5 sessions"),
+        Protocol("iemocap4-script", "ua", "dialogue", _leave_script_out, "iemocap4", "sessions and scripts held out"),
         Protocol(
             "iemocap4-s5", "wa", "dialogue", _session5, "iemocap4-mman", "MMAN: 5810 / 1623 utterances, test Ses05"
         ),
