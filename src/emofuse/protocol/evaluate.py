@@ -16,6 +16,7 @@ from emofuse.models import system
 from emofuse.protocol.context import with_context
 from emofuse.protocol.inputs import feature_from_state, make_examples, read_raw
 from emofuse.protocol.metrics import compute_metrics, confusion, recalls, reliability_diagram
+from emofuse.protocol.pool import fit_reliability
 from emofuse.protocol.splits import Fold, group_of, labelled, make_folds, protocol
 from emofuse.protocol.statistics import METRICS, bootstrap_ci
 from emofuse.protocol.train import predict_probabilities
@@ -115,7 +116,7 @@ def summarise(
     group: str,
     classes: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Metrics with intervals, recalls, confusion and calibration; ``by_corpus`` and ``by_sex`` where there are two.
+    """Metrics with intervals, recalls, confusion, calibration, reliability; also ``by_corpus`` and ``by_sex`` if several.
 
     Args:
         utterances: The n that were scored.
@@ -152,4 +153,5 @@ def _summary(y_true: np.ndarray, y_prob: np.ndarray, groups: Sequence[str], clas
         "recalls": dict(zip(classes, recalls(y_true, y_pred, len(classes)), strict=True)),
         "confusion": confusion(y_true, y_pred, len(classes)).tolist(),
         "calibration": reliability_diagram(y_true, y_prob),
+        "reliability": fit_reliability(y_prob, y_true),
     }
