@@ -54,7 +54,7 @@ class Predictor:
     def __init__(self, parts: Sequence[Part], weights: Sequence[float], threshold: float = UNSURE) -> None:
         """`weights`: share of each part in the log-linear opinion pool, p ~ prod p_i^(w_i / sum w).
 
-        The sum runs over the parts whose modalities are there; a part that is alone decides alone.
+        The sum runs over the parts that have any of their modalities; a part that is alone decides alone.
 
         Raises:
             ConfigError: The parts do not share their classes.
@@ -163,7 +163,7 @@ class Predictor:
         # A part pushes the pool as far as its weighted log-probabilities differ from indifference.
         push = np.array([w * np.linalg.norm(log - log.mean()) for (_, w, _), log in zip(rows, logs, strict=True)])
         push = push / push.sum() if push.sum() > 0 else np.full(len(rows), 1 / len(rows))
-        used = {m for part, _, _ in rows for m in part.features}
+        used = {m for _, _, j in rows for m in j.modalities}
         weights = dict.fromkeys((m for m in self.modalities if m in used), 0.0)
         for (_, _, j), share in zip(rows, push, strict=True):
             for modality, within in j.weights.items():
@@ -193,7 +193,7 @@ class Predictor:
 
     def _nothing(self, source: str, utterances: Sequence[Utterance]) -> str:
         """Why not one utterance could be judged."""
-        needs = " or ".join(" and ".join(part.features) for part in self.parts)
+        needs = " or ".join(self.modalities)
         text = any(u.segment.text for u in utterances)
         there = [("speech", any(u.waveform is not None for u in utterances)), ("text", text)]
         given = [m for m, found in there if found]

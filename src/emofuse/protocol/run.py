@@ -1,7 +1,7 @@
 """One fold under one seed: fit the features, train every system, test it once, and leave a record on disk."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from emofuse.batching import IGNORE, Example, labels_by_id
+from emofuse.batching import IGNORE, Example, labels_by_id, without
 from emofuse.checkpoint import Checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
-from emofuse.errors import ConfigError
+from emofuse.errors import ConfigError, DataError
 from emofuse.models import n_parameters, system
 from emofuse.models.mman import MODALITIES
 from emofuse.protocol.calibration import fit_temperature
@@ -29,6 +29,7 @@ from emofuse.protocol.inputs import (
     make_examples,
 )
 from emofuse.protocol.metrics import compute_metrics
+from emofuse.protocol.presence import require_some
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.splits import Fold, group_of, protocol
 from emofuse.protocol.train import TrainedSystem, TrainingConfig, predict_probabilities, train_system
@@ -168,11 +169,16 @@ class FoldRun:
         if key not in self._fitted:
             raw = self.inputs.raw(modality, config)
             by_id = self.inputs.by_id
+            train = {i: raw.arrays[i] for i in self.train_ids if i in raw.arrays}
+            if not train:
+                raise DataError(
+                    f"{self.inputs.corpus.name}: nothing in the training part of {self.fold.name} has {modality}"
+                )
             chosen = {i: self.fold.classes.class_index(by_id[i].label, by_id[i].original_label) for i in raw.arrays}
             self._fitted[key] = fit_feature(
                 config,
-                {i: raw.arrays[i] for i in self.train_ids},
-                {i: raw.arrays[i] for i in self.select_ids},
+                train,
+                {i: raw.arrays[i] for i in self.select_ids if i in raw.arrays},
                 {i: IGNORE if y is None else y for i, y in chosen.items()},
                 vectors=raw.vectors,
                 n_classes=len(self.fold.classes.classes),
@@ -188,12 +194,18 @@ class FoldRun:
         return {m: self.fitted(m, configs[m]) for m in MODALITIES if m in configs}
 
     def examples(self, name: str, ids: Sequence[str]) -> list[Example]:
-        """Examples of a system for one part of the fold."""
-        arrays = {}
-        for modality, fitted in self.features(name).items():
-            raw = self.inputs.raw(modality, fitted.config)
-            arrays[modality] = dict(zip(ids, fitted.transform([raw.arrays[i] for i in ids]), strict=True))
-        return make_examples(ids, self.inputs.by_id, arrays, self.fold.classes, system(name).level)
+        """Examples of a system for one part of the fold.
+
+        Raises:
+            DataError: An utterance has none of the system's modalities.
+        """
+        features = self.features(name)
+        raw = {m: self.inputs.raw(m, f.config) for m, f in features.items()}
+        used = self.recipe.modalities(name)
+        require_some(self.inputs.corpus.name, ids, {m: raw[m].lacks for m in used})
+        arrays = {m: f.apply({i: raw[m].arrays[i] for i in ids if i in raw[m].arrays}) for m, f in features.items()}
+        absent = {m: f.absent for m, f in features.items()}
+        return make_examples(ids, self.inputs.by_id, arrays, self.fold.classes, system(name).level, absent)
 
     def train(
         self,
@@ -229,10 +241,10 @@ class FoldRun:
         )
         return TrainedSystem(final.model, done.result, done.seconds + final.seconds)
 
-    def test(self, name: str, done: TrainedSystem) -> RunResult:
-        """Read the test part, once, with the trained system."""
+    def test(self, name: str, done: TrainedSystem, removed: Collection[str] = ()) -> RunResult:
+        """Read the test part, once, with the trained system; some modalities may be `removed` from it."""
         level = system(name).level
-        examples = self.examples(name, self.fold.test)
+        examples = without(self.examples(name, self.fold.test), removed, level)
         probabilities = predict_probabilities(done.model, examples, level, self.device)
         labels = labels_by_id(examples)
         group = protocol(self.recipe.protocol).group

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +44,9 @@ class TrainingConfig:
         decay: ``cosine``: the learning rate falls along half a cosine to nothing at `max_epochs`.
         soft_votes: Train on the shares of the annotators' votes instead of the label that won.
         jitter_faces: Mirror, turn, scale and shift the faces at random.
+        modality_dropout: Probability that each modality of an example (a whole dialogue, where that is the
+            example) is taken away in an epoch, never all of them: the system learns to do without. Of a
+            system of one modality nothing is taken, the parts of a staged one included.
         refit: After dev has chosen the number of epochs, train anew on train and dev for so many.
     """
 
@@ -60,6 +63,7 @@ class TrainingConfig:
     decay: Literal["none", "cosine"] = "none"
     soft_votes: bool = False
     jitter_faces: bool = False
+    modality_dropout: float = 0.0
     refit: bool = False
 
     def __post_init__(self) -> None:
@@ -70,6 +74,8 @@ class TrainingConfig:
         for name in ("weight_decay", "patience", "clip_norm", "crop_s", "label_smoothing"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}, need 0 or more")
+        if not 0 <= self.modality_dropout < 1:
+            raise ConfigError(f"training.modality_dropout is {self.modality_dropout}, need 0 or more and less than 1")
 
 
 @dataclass
@@ -130,7 +136,9 @@ def train_epoch(
     crop_steps = round(config.crop_s * sample_rate) or None
     model.train()
     total, n_labels = 0.0, 0
-    for batch in training_batches(examples, level, config.batch_size, seed, crop_steps, config.jitter_faces):
+    for batch in training_batches(
+        examples, level, config.batch_size, seed, crop_steps, config.jitter_faces, config.modality_dropout
+    ):
         batch = batch.to(device)
         labels = batch.labels.flatten()
         n_valid = int((labels != IGNORE).sum())
@@ -272,7 +280,8 @@ def _load_state(
         groups[group][name] = tensor
     model.load_state_dict(groups["now"])
     for name, parameter in trainable.items():
-        optimiser.state[parameter] = {key: groups["adam"][f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+        if f"step/{name}" in groups["adam"]:  # not where modality dropout has kept every gradient from it so far
+            optimiser.state[parameter] = {k: groups["adam"][f"{k}/{name}"] for k in ("step", "exp_avg", "exp_avg_sq")}
     return groups["best"], meta["score"], FitResult(meta["best"], meta["history"])
 
 
@@ -343,13 +352,16 @@ def train_system(
             seconds += done.seconds
         model.freeze_parts()
         start = time.perf_counter()
+    settings = training(name)
+    if len(system(name).modalities) == 1:
+        settings = replace(settings, modality_dropout=0.0)
     result = fit(
         model,
         train,
         select,
         level=system(name).level,
         n_classes=model_config.n_classes,
-        config=training(name),
+        config=settings,
         metric=metric,
         seed=seed,
         sample_rate=sample_rate,
