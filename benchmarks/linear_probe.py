@@ -39,6 +39,7 @@ def main() -> None:
             fitted, raw = run.fitted(modality, config), inputs.raw(modality, config)
 
             def part(ids: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+                ids = tuple(i for i in ids if i in raw.arrays)  # noqa: B023
                 labels = [fold.classes.class_index(u.label, u.original_label) for u in map(inputs.by_id.get, ids)]  # noqa: B023
                 return np.stack(fitted.transform([raw.arrays[i] for i in ids])), np.array(labels)  # noqa: B023
 

@@ -9,13 +9,17 @@ from emofuse.batching import (
     Example,
     collate,
     crop,
+    drop_modalities,
     evaluation_batches,
     jitter_faces,
     mask_bands,
     pad,
+    restrict,
     speaker_turns,
     stable_seed,
+    there,
     training_batches,
+    without,
 )
 from emofuse.errors import DataError
 from emofuse.models import MODELS, build, make_config
@@ -97,8 +101,10 @@ def test_field_names_are_the_parameter_names_of_forward(name):
     config = make_config(name, **SMALL[entry.config.__name__])
     model = build(name, config).eval()
     if entry.level == "conversation":
-        examples = [conversation("a", 2, config.feature_dims), conversation("b", 3, config.feature_dims)]
-        expected = {"lengths"}
+        dims = config.feature_dims
+        keep = {m: np.ones(2, bool) for m in dims} | {"text": np.array([True, False])}
+        examples = [restrict(conversation("a", 2, dims), keep, entry.level), conversation("b", 3, dims)]
+        expected = {"lengths", "present"}
     else:
         arrays = {"speech": np.ones(2000, np.float32), "text": np.ones((5, 3), np.float32)}
         arrays["visual"] = np.ones((2, 48, 48), np.uint8)
@@ -112,9 +118,10 @@ def test_field_names_are_the_parameter_names_of_forward(name):
     assert expected <= named
     batch = collate(examples, entry.level)
     if entry.level == "conversation":
-        assert named - {"present"} == {"lengths"}
+        assert named == expected
         assert "features" in parameters
-        assert set(batch.inputs) == {"lengths", *config.feature_dims}
+        assert set(batch.inputs) == {*expected, *config.feature_dims}
+        assert set(collate(examples[1:], entry.level).inputs) == {"lengths", *config.feature_dims}
     else:
         assert set(batch.inputs) == expected
     assert model(**batch.inputs).shape == (*batch.labels.shape, 4)
@@ -307,3 +314,93 @@ def test_what_varies_an_example_comes_before_the_crop_and_draws_from_the_epoch()
         assert all(b.inputs["speech"].shape[1] == 23 and (b.inputs["speech"] == 7).all() for b in batches)
         seen.append(draws)
     assert seen[0] == seen[1] != seen[2]
+
+
+def words_and_sound(name: str, n_samples: int, n_words: int) -> Example:
+    inputs = {"speech": np.ones(n_samples, np.float32), "text": np.ones((n_words, 2), np.float32)}
+    present = {m: np.array([len(x) > 0]) for m, x in inputs.items()}
+    return Example((name,), np.array([0]), inputs, present=present)
+
+
+def test_a_missing_modality_has_length_0():
+    batch = collate([words_and_sound("a", 5, 2), words_and_sound("b", 0, 3), words_and_sound("c", 4, 0)], "utterance")
+    assert batch.inputs["speech_lengths"].tolist() == [5, 0, 4]
+    assert batch.inputs["text_lengths"].tolist() == [2, 3, 0]
+    assert "present" not in batch.inputs
+    nobody = collate([words_and_sound("b", 0, 3)], "utterance").inputs
+    assert nobody["speech"].shape == (1, 0)
+
+
+def partly(n: int, missing: dict[str, list[int]]) -> Example:
+    """A conversation whose modalities lack in some utterances."""
+    e = conversation("c", n, {"speech": 2, "visual": 3, "text": 4})
+    keep = {m: np.array([i not in missing.get(m, []) for i in range(n)]) for m in e.inputs}
+    return restrict(e, keep, "conversation")
+
+
+def test_what_is_there_is_an_input_where_something_is_missing():
+    full = conversation("d", 2, {"speech": 2, "visual": 3, "text": 4})
+    assert "present" not in collate([full, full], "conversation").inputs
+    batch = collate([full, partly(3, {"visual": [0, 1, 2], "text": [1]})], "conversation").inputs
+    there, lacks = [True] * 3, [False] * 3
+    assert batch["present"].tolist() == [
+        [there, there, lacks],
+        [[True, False, True], [True, False, False], [True, False, True]],
+    ]
+    assert batch["visual"][1].abs().sum() == 0
+    assert batch["text"][1].sum(-1).tolist() == [4, 0, 4]
+
+
+def test_what_keeps_everything_stays_as_it_is():
+    e = conversation("d", 2, {"speech": 2, "text": 4})
+    assert restrict(e, {m: np.ones(2, bool) for m in e.inputs}, "conversation") is e
+    assert without([e], (), "conversation") == [e]
+
+
+def test_a_modality_is_taken_from_every_utterance():
+    (e,) = without([partly(2, {"speech": [0]})], {"text"}, "conversation")
+    assert e.present is not None
+    assert {m: rows.tolist() for m, rows in e.present.items()} == {
+        "speech": [False, True],
+        "visual": [True, True],
+        "text": [False, False],
+    }
+    assert not e.inputs["text"].any()
+    (u,) = without([words_and_sound("a", 5, 2)], {"speech"}, "utterance")
+    assert (len(u.inputs["speech"]), len(u.inputs["text"])) == (0, 2)
+
+
+def test_modality_dropout_takes_whole_modalities_but_never_all_of_an_utterance():
+    rng = np.random.default_rng(0)
+    e = conversation("c", 3, {"speech": 2, "visual": 3, "text": 4})
+    dropped = [drop_modalities(e, 0.5, "conversation", rng) for _ in range(400)]
+    kinds = [tuple(there(d, m).all() for m in e.inputs) for d in dropped]
+    assert all(there(d, m).all() or not there(d, m).any() for d in dropped for m in e.inputs)
+    assert len(set(kinds)) == 7
+    assert (False, False, False) not in kinds
+    # kept: half of the time, or when all three would have gone, an eighth of the time
+    assert np.mean(kinds, axis=0) == pytest.approx([0.625] * 3, abs=0.08)
+
+
+def test_an_utterance_that_has_one_modality_keeps_it():
+    e = partly(2, {"visual": [0, 1], "text": [1]})
+    for seed in range(20):
+        d = drop_modalities(e, 0.9, "conversation", np.random.default_rng(seed))
+        assert there(d, "speech")[1]
+        assert there(d, "speech")[0] or there(d, "text")[0]
+        assert not there(d, "visual").any()
+        u = drop_modalities(words_and_sound("a", 5, 0), 0.9, "utterance", np.random.default_rng(seed))
+        assert len(u.inputs["speech"]) == 5
+
+
+def test_modality_dropout_depends_on_the_seed_alone_and_off_changes_nothing():
+    examples = [conversation(f"c{i}", 3, {"speech": 2, "text": 4}) for i in range(12)]
+
+    def epoch(seed: int, p: float) -> list[tuple]:
+        batches = training_batches(examples, "conversation", 4, seed, modality_dropout=p)
+        return [(b.ids, b.inputs["present"].tolist() if "present" in b.inputs else None) for b in batches]
+
+    assert epoch(1, 0.5) == epoch(1, 0.5)
+    assert epoch(1, 0.5) != epoch(2, 0.5)
+    assert [ids for ids, _ in epoch(1, 0.5)] == [ids for ids, _ in epoch(1, 0.0)]
+    assert all(present is None for _, present in epoch(1, 0.0))

@@ -1,7 +1,7 @@
 """From examples to padded batches whose field names are the parameter names of `forward`."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -23,9 +23,11 @@ class Example:
         ids: Utterance ids; one for an utterance-level system.
         labels: (len(ids),) class indices, `IGNORE` where there is none.
         inputs: Modality to array. Utterance level: a sequence in time, (steps,) or (steps, dim).
-            Conversation level: one vector an utterance, (len(ids), dim).
+            Conversation level: one vector an utterance, (len(ids), dim). Where a modality is missing
+            these are no steps at all, or a row of zeros.
         votes: (len(ids), n_classes) shares of the annotators' votes, where they were published.
         turns: Conversation level: (len(ids), 2), as `speaker_turns` gives it; None: nobody is known.
+        present: Modality to (len(ids),), True where it is there; None: all of them are.
     """
 
     ids: tuple[str, ...]
@@ -33,6 +35,7 @@ class Example:
     inputs: dict[str, np.ndarray]
     votes: np.ndarray | None = None
     turns: np.ndarray | None = None
+    present: dict[str, np.ndarray] | None = None
 
     @property
     def n_steps(self) -> int:
@@ -75,10 +78,14 @@ def speaker_turns(speakers: Sequence[str | None]) -> np.ndarray:
     return turns
 
 
-def pad(arrays: Sequence[np.ndarray], value: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Stack (steps, ...) arrays to (batch, longest, ...), padded behind; and their lengths (batch,)."""
+def pad(arrays: Sequence[np.ndarray], value: float = 0.0, empty: bool = False) -> tuple[Tensor, Tensor]:
+    """Stack (steps, ...) arrays to (batch, longest, ...), padded behind; and their lengths (batch,).
+
+    Raises:
+        DataError: An array has no steps, unless `empty` says that it may.
+    """
     lengths = torch.tensor([len(a) for a in arrays])
-    if int(lengths.min()) == 0:
+    if int(lengths.min()) == 0 and not empty:
         raise DataError(f"example {int(lengths.argmin())} of a batch is empty, need at least one step")
     padded = np.full((len(arrays), int(lengths.max()), *arrays[0].shape[1:]), value, dtype=arrays[0].dtype)
     for row, array in zip(padded, arrays, strict=True):
@@ -87,11 +94,18 @@ def pad(arrays: Sequence[np.ndarray], value: float = 0.0) -> tuple[Tensor, Tenso
 
 
 def collate(examples: Sequence[Example], level: str) -> Batch:
-    """Pad examples to one batch; `level` is ``utterance`` or ``conversation``."""
+    """Pad examples to one batch; `level` is ``utterance`` or ``conversation``.
+
+    At conversation level there is an input ``present``, (batch, utterances, n_modalities), where
+    something is missing; at utterance level a missing modality has length 0.
+    """
     inputs: dict[str, Tensor] = {}
+    some_missing = any(e.present is not None for e in examples)
     for modality in examples[0].inputs:
-        inputs[modality], lengths = pad([e.inputs[modality] for e in examples])
+        inputs[modality], lengths = pad([e.inputs[modality] for e in examples], empty=some_missing)
         inputs["lengths" if level == "conversation" else f"{modality}_lengths"] = lengths
+    if level == "conversation" and some_missing:
+        inputs["present"] = torch.stack([pad([there(e, m) for e in examples])[0] for m in examples[0].inputs], dim=-1)
     votes = None
     if level == "conversation":
         labels, _ = pad([e.labels for e in examples], IGNORE)
@@ -104,6 +118,45 @@ def collate(examples: Sequence[Example], level: str) -> Batch:
         if len(shares) == len(examples):
             votes = torch.from_numpy(np.concatenate(shares).astype(np.float32))
     return Batch(inputs, labels, tuple(e.ids for e in examples), votes)
+
+
+def there(example: Example, modality: str) -> np.ndarray:
+    """(len(ids),), True where the example has the modality."""
+    return np.ones(len(example.ids), bool) if example.present is None else example.present[modality]
+
+
+def restrict(example: Example, keep: Mapping[str, np.ndarray], level: str) -> Example:
+    """The example with what `keep`, modality to (len(ids),), does not keep taken away."""
+    present = {m: there(example, m) & keep[m] for m in example.inputs}
+    if all(rows.all() for rows in present.values()):
+        return example
+    inputs = {}
+    for modality, array in example.inputs.items():
+        if level == "conversation":
+            inputs[modality] = np.where(present[modality][:, None], array, np.zeros((), array.dtype))
+        else:
+            inputs[modality] = array if present[modality].all() else array[:0]
+    return replace(example, inputs=inputs, present=present)
+
+
+def without(examples: Sequence[Example], modalities: Collection[str], level: str) -> list[Example]:
+    """The examples with these modalities taken away from every utterance."""
+    return [restrict(e, {m: np.full(len(e.ids), m not in modalities) for m in e.inputs}, level) for e in examples]
+
+
+def drop_modalities(example: Example, probability: float, level: str, rng: np.random.Generator) -> Example:
+    """Take each modality away from the whole example with this probability.
+
+    An utterance that would lose all that it has keeps all that it has.
+
+    From the whole dialogue, since that is how modalities lack: no camera, no transcript. Were they
+    taken from single utterances, the context would learn to stand in with what it heard just before.
+    """
+    kept = {m: rng.random() >= probability for m in example.inputs}
+    bare = ~np.any(
+        [there(example, m) for m, keep in kept.items() if keep] or [np.zeros(len(example.ids), bool)], axis=0
+    )
+    return restrict(example, {m: np.full(len(example.ids), keep) | bare for m, keep in kept.items()}, level)
 
 
 def stable_seed(*parts: object) -> int:
@@ -166,6 +219,7 @@ def training_batches(
     jitter: bool = False,
     mask: bool = False,
     vary: Callable[[Example, np.random.Generator], Example] | None = None,
+    modality_dropout: float = 0.0,
 ) -> Iterator[Batch]:
     """One epoch in an order that `seed` alone decides.
 
@@ -181,6 +235,7 @@ def training_batches(
         jitter: Vary the faces, see `jitter_faces`.
         mask: Silence parts of the spectrogram, see `mask_bands`.
         vary: Puts another recording in an example's place, before it is cropped.
+        modality_dropout: Probability that an example loses a modality, see `drop_modalities`.
     """
     rng = np.random.default_rng(seed)
     chosen = [examples[i] for i in rng.permutation(len(examples))]
@@ -192,6 +247,9 @@ def training_batches(
         chosen = [mask_bands(e, rng) for e in chosen]
     if jitter:
         chosen = [jitter_faces(e, rng) for e in chosen]
+    if modality_dropout:
+        own = np.random.default_rng((seed, 1))  # the order of the examples is the same without
+        chosen = [drop_modalities(e, modality_dropout, level, own) for e in chosen]
     groups: list[list[Example]] = []
     pool = 8 * batch_size
     for start in range(0, len(chosen), pool):

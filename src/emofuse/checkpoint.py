@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from emofuse.errors import ConfigError, DataError
-from emofuse.models import build, make_config
+from emofuse.models import build, make_config, system
 
 FORMAT = 1
 _NEEDED = ("format", "system", "model", "classes", "features")
@@ -43,6 +43,12 @@ class Checkpoint:
     feature_arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     temperature: float = 1.0
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the system decides on: in context one of a single modality carries the features of others too."""
+        own = system(self.system).modalities
+        return own if len(own) == 1 else tuple(self.features)
 
 
 def write_folder(path: Path, files: Mapping[str, str | dict[str, np.ndarray]]) -> None:

@@ -14,7 +14,7 @@ from emofuse.models import build, make_config
 from emofuse.models.text_cnn import TextCNN
 from emofuse.prediction import Moment
 from emofuse.predictor.part import Judgement, Part, Utterance, merge_moments, window_starts
-from emofuse.protocol.inputs import FeatureConfig, FittedFeature, feature_state
+from emofuse.protocol.inputs import FeatureConfig, FittedFeature, feature_state, speech_array
 
 CLASSES = ("angry", "happy")
 VECTORS = WordVectors({"good": 0, "bad": 1, "do": 2, "n't": 3}, np.eye(4, dtype=np.float32), "four words")
@@ -116,6 +116,69 @@ def test_a_fused_model_reads_the_words_of_each_window():
     second = one(p, Utterance(Segment(8, 18, None, "bad"), x[-160_000:])).probabilities
     np.testing.assert_allclose(timed.probabilities, (first + second) / 2, atol=1e-5)
     assert timed.weights == {"speech": 0.5, "text": 0.5}
+
+
+def fused_part() -> Part:
+    return part("cma", "speech", "text", d_model=10, n_heads=2, word_dim=4, filters=[4, 4, 4])
+
+
+def test_a_fused_model_judges_on_what_there_is():
+    p, x = fused_part(), noise(2)
+    both = one(p, Utterance(Segment(0, 2, None, "good bad"), x))
+    heard, read = one(p, Utterance(Segment(0, 2), x)), one(p, Utterance(Segment(0, 2, None, "good bad")))
+    assert [j.modalities for j in (both, heard, read)] == [("speech", "text"), ("speech",), ("text",)]
+    assert [j.weights for j in (heard, read)] == [{"speech": 1}, {"text": 1}]
+    with torch.inference_mode():
+        speech = torch.from_numpy(FEATURES["speech"].transform([speech_array(x, FEATURES["speech"].config)])[0][None])
+        expected = p.model(speech=speech, speech_lengths=torch.tensor([len(x)])).softmax(-1)[0].numpy()
+    np.testing.assert_allclose(heard.probabilities, expected, atol=1e-6)
+    # nobody asks for what stands alone
+    assert heard.moments == ()
+    assert heard.words is None
+    assert read.words is not None
+    np.testing.assert_allclose(read.words, [0.5, 0.5])
+    assert both.moments
+    # too short to be heard, and words that it does not know
+    assert one(p, Utterance(Segment(0, 2, None, "good bad"), noise(0.05))).modalities == ("text",)
+    assert one(p, Utterance(Segment(0, 2, None, "xyzzy"), x)).modalities == ("speech",)
+    assert p.judge([Utterance(Segment(0, 2, None, "xyzzy"))]) == [None]
+
+
+def test_a_window_without_words_is_judged_by_its_sound():
+    p, x = fused_part(), noise(18)
+    words = (Word("good", 1, 2),)
+    found = one(p, Utterance(Segment(0, 18, None, "good", words), x))
+    first = one(p, Utterance(Segment(0, 10, None, "good"), x[:160_000])).probabilities
+    second = one(p, Utterance(Segment(8, 18), x[-160_000:])).probabilities
+    np.testing.assert_allclose(found.probabilities, (first + second) / 2, atol=1e-5)
+    assert found.modalities == ("speech", "text")
+    assert found.words is not None
+    assert found.words.tolist() == [1]
+
+
+def in_context(name: str) -> Part:
+    """A contextual system over two features of 4 numbers."""
+    features = {m: FittedFeature(FeatureConfig(kind="words"), vectors=VECTORS) for m in ("speech", "text")}
+    return part(name, "speech", "text", features=features, feature_dims={"speech": 4, "text": 4}, d_model=4)
+
+
+@pytest.mark.parametrize("name", ["clstm-ef", "clstm-lf", "clstm-mma", "mman"])
+def test_in_context_too_each_utterance_says_what_it_rests_on(name, monkeypatch):
+    p = in_context(name)
+    monkeypatch.setattr(FittedFeature, "absent", np.zeros(4, np.float32))
+    row = np.eye(4, dtype=np.float32)
+    judged = p.conclude([{"speech": row[0], "text": row[1]}, {"text": row[2]}, None, {"speech": row[3]}])
+    assert [j and j.modalities for j in judged] == [("speech", "text"), ("text",), None, ("speech",)]
+    for j in judged:
+        if j is not None:
+            assert set(j.weights) == set(j.modalities)
+            assert sum(j.weights.values()) == pytest.approx(1)
+    speech, text = torch.zeros(1, 3, 4), torch.zeros(1, 3, 4)
+    speech[0, 0], speech[0, 2], text[0, 0], text[0, 1] = (torch.from_numpy(row[i]) for i in (0, 3, 1, 2))
+    present = torch.tensor([[[True, True], [False, True], [True, False]]])
+    logits = p.model(torch.tensor([3]), present, speech=speech, text=text)[0].softmax(-1)
+    for found, expected in zip([j for j in judged if j is not None], logits, strict=True):
+        np.testing.assert_allclose(found.probabilities, expected.detach().numpy(), atol=1e-5)
 
 
 def test_what_is_missing_gives_none():

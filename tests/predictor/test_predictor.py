@@ -98,7 +98,7 @@ def test_folders_on_disk_give_the_same_predictions(tmp_path: Path, waveform: np.
     assert (loaded.start_s, loaded.end_s, loaded.speaker) == (0.0, 1.0, None)
 
 
-def test_a_model_of_both_modalities_needs_both(waveform: np.ndarray) -> None:
+def test_a_model_of_both_modalities_takes_what_there_is(waveform: np.ndarray) -> None:
     torch.manual_seed(2)
     config = make_config("cma", n_classes=2, d_model=10, n_heads=2, word_dim=3, filters=[4, 4, 4])
     speech, text = speech_checkpoint(), text_checkpoint()
@@ -112,10 +112,16 @@ def test_a_model_of_both_modalities_needs_both(waveform: np.ndarray) -> None:
     )
     predictor = Predictor([Part(both, "b")])
     assert predictor.predict_array(waveform, "good bad").modalities == ("speech", "text")
-    with pytest.raises(DataError, match=r"the model needs speech and text, found speech$"):
-        predictor.predict_array(waveform)
-    with pytest.raises(DataError, match=r"found speech and text without a word that it knows$"):
-        predictor.predict_array(waveform, "unheard-of words")
+    heard = predictor.predict_array(waveform)
+    assert (heard.modalities, heard.missing, heard.weights) == (("speech",), ("text",), {"speech": 1.0})
+    read = predictor.predict_array(None, "good bad")
+    assert (read.modalities, read.missing, read.weights) == (("text",), ("speech",), {"text": 1.0})
+    unknown = predictor.predict_array(waveform, "unheard-of words")
+    assert (unknown.missing, unknown.probabilities) == (("text",), heard.probabilities)
+    with pytest.raises(DataError, match=r"the model needs speech or text, found nothing$"):
+        predictor.predict_array(None)
+    with pytest.raises(DataError, match=r"found text without a word that it knows$"):
+        predictor.predict_array(None, "unheard-of words")
 
 
 def test_a_recording_is_a_timeline(tmp_path: Path, example_clip: Path) -> None:

@@ -32,7 +32,7 @@ def iemocap_like(name: str = "iemocap-table") -> Corpus:
     return Corpus(name, tuple(utterances), {"speech": np.array(rows, np.float32)})
 
 
-def trained(tmp_path, **changes: Any) -> tuple[Checkpoint, FoldRun]:
+def trained(tmp_path, corpus: Corpus | None = None, **changes: Any) -> tuple[Checkpoint, FoldRun]:
     """A checkpoint that has been through its file, and the run that made it."""
     recipe = Recipe.model_validate(
         {
@@ -49,12 +49,13 @@ def trained(tmp_path, **changes: Any) -> tuple[Checkpoint, FoldRun]:
         }
         | changes
     )
-    corpus = iemocap_like()
+    corpus = corpus or iemocap_like()
     fold = make_folds(corpus, recipe.protocol, recipe.labels, 1)[-1]
     used = {*fold.train, *fold.dev, *fold.test}
     run = FoldRun(Inputs(recipe, corpus, [u for u in corpus.utterances if u.id in used]), fold, 1)
-    done = run.train("clstm-speech")
-    save_checkpoint(tmp_path / "model", run.checkpoint("clstm-speech", done, run.test("clstm-speech", done)))
+    name = recipe.systems[0]
+    done = run.train(name)
+    save_checkpoint(tmp_path / "model", run.checkpoint(name, done, run.test(name, done)))
     return load_checkpoint(tmp_path / "model"), run
 
 
@@ -128,6 +129,48 @@ def test_of_several_corpora_each_is_scored_too(model):
     alone = evaluate(checkpoint, one, CPU)
     assert "by_corpus" not in alone
     assert report["by_corpus"]["manifest"]["confusion"] == alone["confusion"]
+
+
+def fused(tmp_path) -> tuple[Checkpoint, Corpus, FoldRun]:
+    """A checkpoint of two modalities, the second one noise."""
+    corpus = iemocap_like()
+    noise = np.random.default_rng(1).normal(size=(75, 3)).astype(np.float32)
+    both = tuple(replace(u, features={**u.features, "text": u.features["speech"]}) for u in corpus.utterances)
+    corpus = replace(corpus, utterances=both, features={**corpus.features, "text": noise})
+    features = {"speech": {"kind": "stored"}, "text": {"kind": "stored"}}
+    checkpoint, run = trained(tmp_path, corpus, systems=["clstm-ef"], features=features)
+    return checkpoint, corpus, run
+
+
+def test_modalities_can_be_removed(tmp_path):
+    checkpoint, corpus, run = fused(tmp_path)
+    complete = evaluate(checkpoint, corpus, CPU)
+    assert complete["metrics"]["wa"]["value"] == pytest.approx(checkpoint.provenance["test"]["wa"])
+    assert "removed" not in complete
+    blind = evaluate(checkpoint, corpus, CPU, removed=["text"])
+    assert blind["removed"] == ["text"]
+    # what is removed, and what a corpus does not have, are the same
+    bare = tuple(replace(u, features={"speech": u.features["speech"]}) for u in corpus.utterances)
+    never = evaluate(checkpoint, replace(corpus, utterances=bare), CPU)
+    assert never["confusion"] == blind["confusion"]
+    deaf = evaluate(checkpoint, corpus, CPU, removed=["speech"])
+    assert deaf["metrics"]["wa"]["value"] < blind["metrics"]["wa"]["value"]
+    assert run.test("clstm-ef", run.trained["clstm-ef"], ["speech"]).metrics["wa"] == pytest.approx(
+        deaf["metrics"]["wa"]["value"]
+    )
+
+
+def test_what_cannot_be_removed(tmp_path):
+    checkpoint, corpus, _ = fused(tmp_path)
+    for removed, message in (
+        (["visual"], "clstm-ef does not use visual; it uses speech, text"),
+        (["speech", "text"], "clstm-ef uses speech, text: nothing would be left"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            evaluate(checkpoint, corpus, CPU, removed=removed)
+    bare = replace(corpus, utterances=tuple(replace(u, features={}) for u in corpus.utterances))
+    message = error(checkpoint, bare, DataError)
+    assert message.endswith("has no stored speech feature and has no stored text feature")
 
 
 def error(checkpoint: Checkpoint, corpus: Corpus, kind: type[Exception]) -> str:

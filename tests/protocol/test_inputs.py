@@ -10,9 +10,11 @@ from emofuse.batching import IGNORE
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
 from emofuse.features.acoustic import N_BINS, log_power_spectrogram
+from emofuse.features.projection import fit_projection
 from emofuse.labels import label_set
 from emofuse.protocol.inputs import (
     FeatureConfig,
+    FittedFeature,
     feature_from_state,
     feature_state,
     fit_feature,
@@ -352,3 +354,84 @@ def test_a_checkpoint_knows_what_it_extracted(tmp_path: Path, pooling: str) -> N
     meta["extractor_settings"]["n_mels"] = 40
     with pytest.raises(ConfigError, match="log-mel: not as it was in training"):
         feature_from_state(meta, arrays)
+
+
+def partly_missing() -> Corpus:
+    """The dialogues without the text of every third utterance, and without the speech of the one before."""
+    corpus = dialogues()
+    utterances = []
+    for k, u in enumerate(corpus.utterances):
+        if k % 3 == 2:
+            u = replace(u, text=None)
+        elif k % 3 == 1:
+            u = replace(u, features={})
+        utterances.append(u)
+    return replace(corpus, utterances=tuple(utterances))
+
+
+def test_a_fused_system_takes_what_there_is_of_an_utterance(tmp_path: Path) -> None:
+    run = fold_run(partly_missing(), tmp_path, 1)
+    examples = run.examples("clstm-ef", run.train_ids)
+    by_id = run.inputs.by_id
+    for e in examples:
+        assert e.present is not None
+        for modality, has in (("speech", lambda u: bool(u.features)), ("text", lambda u: bool(u.text))):
+            assert e.present[modality].tolist() == [has(by_id[i]) for i in e.ids]
+            assert [bool(row.any()) for row in e.inputs[modality]] == e.present[modality].tolist()
+    done = run.train("clstm-ef")
+    assert np.isfinite(run.test("clstm-ef", done).y_prob).all()
+
+
+def test_projections_are_fitted_on_what_is_there(tmp_path: Path) -> None:
+    run = fold_run(partly_missing(), tmp_path, 1)
+    rows = [run.inputs.raw("speech", run.recipe.features["speech"]).arrays.get(i) for i in run.train_ids]
+    heard = np.stack([row for row in rows if row is not None])
+    assert len(heard) < len(rows)
+    projection = run.features("clstm-ef")["speech"].projection
+    assert projection is not None
+    np.testing.assert_allclose(projection.mean, heard.mean(axis=0), atol=1e-6)
+
+
+def test_a_system_of_one_modality_refuses_what_lacks_it(tmp_path: Path) -> None:
+    run = fold_run(partly_missing(), tmp_path, 1)
+    with pytest.raises(DataError, match=r"^manifest: utterance d\d-\d has no stored speech feature$"):
+        run.examples("clstm-speech", run.train_ids)
+
+
+def test_an_utterance_with_nothing_is_refused(tmp_path: Path) -> None:
+    corpus = dialogues()
+    bare = tuple(replace(u, text=None, features={}) if u.id == "d1-2" else u for u in corpus.utterances)
+    run = fold_run(replace(corpus, utterances=bare), tmp_path, 1)
+    message = "manifest: utterance d1-2 has no stored speech feature and has no text, need a transcript"
+    with pytest.raises(DataError, match=message):
+        run.examples("clstm-ef", run.train_ids)
+
+
+def test_a_modality_that_nothing_has_is_refused(tmp_path: Path) -> None:
+    corpus = dialogues()
+    deaf = replace(corpus, utterances=tuple(replace(u, features={}) for u in corpus.utterances))
+    with pytest.raises(DataError, match="utterance d0-0 has no stored speech feature, nor has any other of 32"):
+        fold_run(deaf, tmp_path, 1).examples("clstm-ef", ("d0-0",))
+    tested = tuple(u if u.split == "test" else replace(u, features={}) for u in corpus.utterances)
+    with pytest.raises(DataError, match="manifest: nothing in the training part of test has speech"):
+        fold_run(replace(corpus, utterances=tested), tmp_path, 1).examples("clstm-ef", ("d3-0",))
+
+
+@pytest.mark.parametrize(
+    ("config", "shape"),
+    [
+        ({"kind": "waveform"}, (0,)),
+        ({"kind": "words"}, (0, 3)),
+        ({"kind": "spectrogram"}, (0, 257)),
+        ({"kind": "stored"}, (257,)),
+    ],
+)
+def test_what_stands_for_a_missing_input(tmp_path: Path, config: dict[str, str], shape: tuple[int, ...]) -> None:
+    words = FeatureConfig(kind="words", word_vectors=str(write_vectors(tmp_path)))
+    ready = FittedFeature(
+        FeatureConfig(**config),
+        fit_projection(np.random.default_rng(0).normal(size=(9, 257))) if shape[-1] == 257 else None,
+        load_vectors(words, ["so"]) if config["kind"] == "words" else None,
+    )
+    assert ready.absent.shape == shape
+    assert not ready.absent.any()

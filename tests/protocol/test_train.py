@@ -89,6 +89,9 @@ KILLS = {  # system, part in training, epoch whose end it does not see
 }
 
 
+SETTINGS = {"fusion": {"modality_dropout": 0.4}}
+
+
 def run_and_die(case: str, state_dir: Path) -> None:
     """Kill this process in the midst of an epoch."""
     name, part, epoch = KILLS[case]
@@ -97,7 +100,7 @@ def run_and_die(case: str, state_dir: Path) -> None:
         if (now, entry["epoch"]) == (part, epoch):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run(name, state_dir, on_epoch)
+    run(name, state_dir, on_epoch, **SETTINGS.get(case, {}))
 
 
 def kill_all(folder: Path) -> None:
@@ -132,9 +135,10 @@ def test_a_killed_run_resumes_and_ends_with_the_same_weights(killed, case):
     assert not list(state_dir.glob("*.partial"))
 
     epochs: list[tuple[str, float]] = []
-    resumed = run(name, state_dir, lambda now, entry: epochs.append((now, entry["epoch"])))
+    settings = SETTINGS.get(case, {})
+    resumed = run(name, state_dir, lambda now, entry: epochs.append((now, entry["epoch"])), **settings)
     straight_trained: dict[str, TrainedSystem] = {}
-    straight = run(name, trained=straight_trained)
+    straight = run(name, trained=straight_trained, **settings)
     assert resumed.result == straight.result
     weights, expected = resumed.model.state_dict(), straight.model.state_dict()
     assert list(weights) == list(expected)
@@ -321,6 +325,41 @@ def test_a_part_trained_alone_is_the_part_within_mman():
         assert all(torch.equal(v, alone[k]) for k, v in within.items())
 
 
+def test_modality_dropout_reaches_what_fuses_and_nothing_else():
+    without, with_it = {}, {}
+    run("mman", trained=without, max_epochs=2)
+    run("mman", trained=with_it, max_epochs=2, modality_dropout=0.5)
+    for name, done in without.items():
+        other = with_it[name].model.state_dict()
+        own = {k: v for k, v in done.model.state_dict().items() if not k.startswith("parts.")}
+        same = all(torch.equal(v, other[k]) for k, v in own.items())
+        assert same == (len(MODELS[name].modalities) == 1), name
+
+
+def test_a_modality_that_no_batch_of_an_epoch_had_does_not_stop_the_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "SAVE_EVERY_S", 0)
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    sizes = {"n_classes": 3, "filters": (2, 2, 2), "word_dim": 4, "d_model": 4, "n_heads": 2}
+    lone = [
+        Example(
+            e.ids,
+            e.labels,
+            {"speech": np.zeros(0, np.float32), **e.inputs},
+            present={"speech": np.array([False]), "text": np.array([True])},
+        )
+        for e in words(4, 0)
+    ]
+    both = [
+        replace(e, inputs={**e.inputs, "speech": rng.normal(size=1500).astype(np.float32)}, present=None) for e in lone
+    ]
+    keywords = {"level": "utterance", "n_classes": 3, "metric": "ua", "seed": 0, "state": tmp_path / "cma"}
+    first = build("cma", make_config("cma", **sizes))
+    fit(first, lone, both, config=TrainingConfig(max_epochs=1), **keywords)
+    again = build("cma", make_config("cma", **sizes))
+    assert len(fit(again, both, both, config=TrainingConfig(max_epochs=2), **keywords).history) == 2
+
+
 def test_a_trained_system_is_not_trained_again():
     trained: dict[str, TrainedSystem] = {}
     first = run("cma-text", trained=trained, max_epochs=1)
@@ -394,6 +433,7 @@ def test_empty_parts_are_refused(n_train, n_select):
         ({"average_epochs": 0}, "training.average_epochs is 0"),
         ({"patience": -1}, "training.patience is -1, need 0 or more"),
         ({"crop_s": -0.5}, "training.crop_s is -0.5"),
+        ({"modality_dropout": 1.0}, "training.modality_dropout is 1.0, need 0 or more and less than 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

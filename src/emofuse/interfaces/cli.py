@@ -208,7 +208,9 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a checkpoint or of a fusion; default: what ships.")],
     data: Annotated[Path, typer.Option("--data", help="Folder or file of the corpus.")],
     corpus: Annotated[str | None, typer.Option(help="Reader of another corpus than the one trained on.")] = None,
-    without: Annotated[list[str] | None, typer.Option(help="Withhold this modality (repeatable).")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", help="Remove a modality: speech, visual or text.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: Device = "auto",
     store: Features = None,
@@ -232,6 +234,9 @@ def benchmark(
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 0 to N-1.")] = 1,
     selection: Annotated[Selection, typer.Option(help="dev is honest; test only to compare.")] = Selection.dev,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; one runs a fold under a seed.")] = 1,
+    subsets: Annotated[
+        bool, typer.Option("--subsets", help="Also test the fused systems with modalities removed.")
+    ] = False,
     assignments: Set = None,
     device: Device = "auto",
     store: Features = None,
@@ -246,7 +251,7 @@ def benchmark(
         single = len(recipes) == 1
         folder = out if out is not None and single else (out or Path("runs")) / recipe.name
         source = data if single or "+" in recipe.corpus else part_folder(data, recipe.corpus)
-        plans.append(Plan(recipe, source, folder, tuple(range(seeds)), selection.value, device, jobs, store))
+        plans.append(Plan(recipe, source, folder, tuple(range(seeds)), selection.value, device, jobs, store, subsets))
     for plan in plans:
         _benchmark(plan)
 
@@ -254,6 +259,7 @@ def benchmark(
 def _benchmark(plan: Any) -> None:
     from emofuse.protocol.benchmark import Session, run_all, summarise
     from emofuse.protocol.report import write_report
+    from emofuse.protocol.subsets import summarise_subsets
 
     _one_thread()
     session = Session(plan)
@@ -272,7 +278,7 @@ def _benchmark(plan: Any) -> None:
             progress.update(task, advance=int(event.startswith("done ")), description=event.removeprefix("done "))
 
         results = run_all(session, on_event)
-    report = summarise(plan, results)
+    report = summarise(plan, results) | summarise_subsets(plan, results)
     write_report(plan.out, report, results, recipe)
     metric, marker = report["primary_metric"], " (selected on test)" if plan.selection == "test" else ""
     for name, entry in report["systems"].items():

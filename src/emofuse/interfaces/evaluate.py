@@ -31,15 +31,13 @@ def score(
         if corpus is None:
             raise ConfigError(f"{model}: a model of several parts, give --corpus NAME")
         return {"system": "fusion"} | assess(load(model), load_corpus(corpus, data), without)
-    if without:
-        raise ConfigError(f"{model}: --without is for a model of several parts")
     checkpoint = load_checkpoint(model)
     name = corpus or checkpoint.provenance.get("recipe", {}).get("corpus")
     if name is None:
         raise ConfigError(f"{model}: does not name its corpus, give --corpus NAME")
     # Tables of one's own share a reader: the one that is named is another one than that of the training.
     everything = corpus == "manifest"
-    return evaluate(checkpoint, load_corpus(name, data), choose_device(device), everything, store)
+    return evaluate(checkpoint, load_corpus(name, data), choose_device(device), everything, store, without)
 
 
 def print_report(report: dict[str, Any]) -> None:

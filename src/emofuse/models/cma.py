@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emofuse.errors import ConfigError
-from emofuse.models.layers import PaddedLSTM, attention, length_mask, masked_batch_norm, statistics_pooling
+from emofuse.models.layers import (
+    PaddedLSTM,
+    attention,
+    encode_present,
+    length_mask,
+    masked_batch_norm,
+    statistics_pooling,
+)
 
 
 @dataclass(frozen=True)
@@ -171,17 +178,26 @@ class CrossModalBlock(nn.Module):
         return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
 
     def weights(self, x: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
-        """What `forward` weighs the values with, averaged over the heads: (batch, n_q, n_k), rows sum to 1."""
+        """What `forward` weighs the values with, averaged over the heads: (batch, n_q, n_k).
+
+        Rows sum to 1, and to 0 where there is nothing to attend to.
+        """
         q, k = self._heads(self.query(self.norm_query(x))), self._heads(self.key(self.norm_context(context)))
         scores = self.scale * q @ k.transpose(2, 3)
-        return scores.masked_fill(~context_mask[:, None, None], -torch.inf).softmax(-1).mean(1)
+        valid = context_mask[:, None, None]
+        return (scores.masked_fill(~valid, torch.finfo(scores.dtype).min).softmax(-1) * valid).mean(1)
 
     def forward(self, x: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
-        """Query (batch, n_q, d), key and value (batch, n_k, d), mask (batch, n_k) -> (batch, n_q, d)."""
+        """Query (batch, n_q, d), key and value (batch, n_k, d), mask (batch, n_k) -> (batch, n_q, d).
+
+        Where a row of the mask is empty there is nothing to attend to: the residual and the feed-forward layer remain.
+        """
         query, context = self.norm_query(x), self.norm_context(context)
         q, k, v = self._heads(self.query(query)), self._heads(self.key(context)), self._heads(self.value(context))
-        a = attention(q, k, v, context_mask[:, None, None], self.scale)  # Eq. (5)
-        x = x + self.output(a.transpose(1, 2).flatten(2))  # Eq. (6)
+        there = context_mask.any(1)[:, None, None]
+        mask = context_mask[:, None, None] | ~there[..., None]  # a row without any valid key would be NaN
+        a = attention(q, k, v, mask, self.scale)  # Eq. (5)
+        x = x + self.output(a.transpose(1, 2).flatten(2)) * there  # Eq. (6)
         return x + self.feed_forward(self.norm_feed(x))
 
 
@@ -192,6 +208,11 @@ class CMA(nn.Module):
     divided by sqrt(d_q), pre-norm residual blocks, standard deviation (not variance) in the pooling.
     The spectrogram keeps stride 1 in its convolutions and pools by 2: the waveform's total stride of
     512 would leave 2 of a 10 s clip's 998 frames.
+
+    Nor does it say what to do without words or without sound. A modality that an utterance lacks (length
+    0, or the argument None for all) asks nothing and its statistics are zero; the other one has nothing
+    to ask, so that of its attention blocks the residual and the feed-forward layer remain. Asking itself,
+    as the unimodal rows do, would put frames through key and value layers that were fitted on words.
     """
 
     def __init__(self, config: CMAConfig) -> None:
@@ -217,10 +238,10 @@ class CMA(nn.Module):
         """Logits of utterances.
 
         Args:
-            speech: (batch, samples) waveform or (batch, frames, bins) spectrogram, zero-padded.
-            speech_lengths: (batch,) valid samples or frames.
-            text: (batch, words, word_dim), zero-padded.
-            text_lengths: (batch,) valid words.
+            speech: (batch, samples) waveform or (batch, frames, bins) spectrogram, zero-padded; None: no sound.
+            speech_lengths: (batch,) valid samples or frames; 0: no sound.
+            text: (batch, words, word_dim), zero-padded; None: no words.
+            text_lengths: (batch,) valid words; 0: none.
 
         Returns:
             (batch, n_classes).
@@ -232,7 +253,8 @@ class CMA(nn.Module):
             x = states[modality]
             for block in self.attention[modality]:  # type: ignore[union-attr]
                 x = block(x, states[other], masks[other])
-            pooled.append(statistics_pooling(x, masks[modality]))  # Eq. (7)-(8)
+            there = masks[modality].any(1, keepdim=True)
+            pooled.append(statistics_pooling(x, masks[modality]) * there)  # Eq. (7)-(8)
         return self.output(torch.cat(pooled, dim=-1))
 
     def attention_received(self, **inputs: Tensor) -> dict[str, Tensor]:
@@ -241,7 +263,7 @@ class CMA(nn.Module):
         The mean over heads, blocks and valid queries of the attention's weights.
 
         Returns:
-            Modality to (batch, time); each row sums to 1 over its valid steps.
+            Modality to (batch, time); each row sums to 1 over its valid steps, or is 0 where nobody asks.
         """
         states, masks = self._encode(**inputs)
         received: dict[str, Tensor] = {}
@@ -251,7 +273,7 @@ class CMA(nn.Module):
             total = torch.zeros_like(masks[other], dtype=x.dtype)
             for block in self.attention[modality]:  # type: ignore[union-attr]
                 weights = block.weights(x, states[other], masks[other])  # type: ignore[operator]
-                total = total + torch.einsum("bqk,bq->bk", weights, queries) / queries.sum(1, keepdim=True)
+                total = total + torch.einsum("bqk,bq->bk", weights, queries) / queries.sum(1, keepdim=True).clamp(min=1)
                 x = block(x, states[other], masks[other])
             received[other] = total / self.config.n_blocks
         return received
@@ -270,10 +292,9 @@ class CMA(nn.Module):
         """H^A and H^T by modality, and the masks of their valid steps."""
         states: dict[str, Tensor] = {}
         masks: dict[str, Tensor] = {}
+        sizes = next(len(x) for x in (speech, text) if x is not None), self.config.d_model
         if self.speech_encoder is not None:
-            states["speech"], lengths = self.speech_encoder(speech, speech_lengths)
-            masks["speech"] = length_mask(lengths, states["speech"].shape[1])
+            states["speech"], masks["speech"] = encode_present(self.speech_encoder, speech, speech_lengths, *sizes)
         if self.text_encoder is not None:
-            states["text"], lengths = self.text_encoder(text, text_lengths)
-            masks["text"] = length_mask(lengths, states["text"].shape[1])
+            states["text"], masks["text"] = encode_present(self.text_encoder, text, text_lengths, *sizes)
         return states, masks

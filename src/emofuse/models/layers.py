@@ -14,6 +14,32 @@ def length_mask(lengths: Tensor, n_steps: int) -> Tensor:
     return torch.arange(n_steps, device=lengths.device)[None, :] < lengths[:, None]
 
 
+def zero_missing(x: Tensor, present: Tensor | None) -> Tensor:
+    """(batch, utterances, dim), (batch, utterances) or None -> x with zeros where a modality is missing."""
+    return x if present is None else x.masked_fill(~present[..., None], 0)
+
+
+def encode_present(
+    encoder: nn.Module, x: Tensor | None, lengths: Tensor | None, batch_size: int, d_model: int
+) -> tuple[Tensor, Tensor]:
+    """An encoder over the rows that have the modality; the others get zero states without a valid step.
+
+    (batch, time, ...) or None, (batch,) -> (batch, T, d_model), (batch, T).
+    """
+    if x is None or lengths is None or not bool(lengths.any()):
+        empty = next(encoder.parameters()).new_zeros(batch_size, 1, d_model)
+        return empty, torch.zeros(batch_size, 1, dtype=torch.bool, device=empty.device)
+    rows = lengths.nonzero()[:, 0]
+    if len(rows) < batch_size:
+        x, lengths = x[rows], lengths[rows]
+    states, n_steps = encoder(x, lengths)
+    mask = length_mask(n_steps, states.shape[1])
+    if len(rows) < batch_size:
+        states = states.new_zeros(batch_size, *states.shape[1:]).index_copy(0, rows, states)
+        mask = mask.new_zeros(batch_size, mask.shape[1]).index_copy(0, rows, mask)
+    return states, mask
+
+
 def masked_batch_norm(norm: nn.BatchNorm2d, x: Tensor, mask: Tensor) -> Tensor:
     """Batch normalisation over valid steps only: (batch, channels, 1, time), (batch, time) -> as x.
 

@@ -3,6 +3,12 @@
 Pan et al., "Multi-modal Attention for Speech Emotion Recognition", Interspeech 2020. Equation
 numbers are the paper's. As in the paper, every system is causal: an utterance's logits depend on it
 and the past. `MMANConfig.context` takes the past away or adds the future, to measure what they are worth.
+
+The paper's utterances have all modalities. Where it is silent on a missing one, we choose: `present`,
+(batch, utterances, n_modalities) in the order of `MMANConfig.feature_dims`, says what is there, and
+what stands in the rows of a missing modality never counts. A concatenation has zeros there, the
+training mean of standardised features; attention neither asks nor is asked; a fusion of class
+probabilities takes the mean of the parts that do have a modality for those that do not.
 """
 
 import math
@@ -14,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emofuse.errors import ConfigError
-from emofuse.models.layers import PaddedLSTM, classifier_head
+from emofuse.models.layers import PaddedLSTM, classifier_head, zero_missing
 
 MODALITIES = ("speech", "visual", "text")
 
@@ -101,15 +107,24 @@ class EarlyFusion(nn.Module):
     """cLSTM-Speech, -Visual, -Text (one modality) and cLSTM-EF (their concatenation): two LSTM layers."""
 
     def __init__(self, config: MMANConfig, modalities: tuple[str, ...]) -> None:
-        """Concatenate `modalities` in this order."""
+        """Concatenate `modalities` in the order of `config.feature_dims`."""
         super().__init__()
-        self.modalities = modalities
+        self.columns = {m: i for i, m in enumerate(config.feature_dims) if m in modalities}
         self.block = ContextualLSTM(sum(config.feature_dims[m] for m in modalities), 2, config)
 
-    def forward(self, lengths: Tensor, **features: Tensor) -> Tensor:
-        """Lengths (batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes)."""
-        x = torch.cat([features[m] for m in self.modalities], dim=-1)
-        return self.block(x, lengths, features.get("turns"))
+    def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
+        """Logits of the utterances of conversations.
+
+        Args:
+            lengths: (batch,) utterances.
+            present: (batch, utterances, n_modalities), True where a modality is there; None: all of them.
+            features: Modality to (batch, utterances, dim).
+
+        Returns:
+            (batch, utterances, n_classes).
+        """
+        x = [zero_missing(features[m], None if present is None else present[..., i]) for m, i in self.columns.items()]
+        return self.block(torch.cat(x, dim=-1), lengths, features.get("turns"))
 
 
 class MultiModalAttention(nn.Module):
@@ -123,20 +138,30 @@ class MultiModalAttention(nn.Module):
         )
         self.kind = kind
 
-    def weights(self, x: Tensor) -> Tensor:
-        """(..., n_modalities, d_model) -> (..., n_modalities asking, n_modalities asked), rows sum to 1."""
+    def weights(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """(..., n_modalities, d_model) -> (..., n_modalities asking, n_modalities asked), rows sum to 1.
+
+        With `present`, (..., n_modalities), the softmax is over what is there; rows of the missing are 0.
+        """
         q = torch.stack([layer(x[..., i, :]) for i, layer in enumerate(self.query)], dim=-2)  # Eq. (1)
         k = torch.stack([layer(x[..., i, :]) for i, layer in enumerate(self.key)], dim=-2)  # Eq. (2)
         if self.kind == "cosine":
             scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2)
         else:
             scores = q @ k.transpose(-1, -2) / math.sqrt(k.shape[-1])
-        return scores.softmax(dim=-1)
+        if present is None:
+            return scores.softmax(dim=-1)
+        # A finite score, since a row of infinite ones alone (an utterance without any modality) would be NaN.
+        scores = scores.masked_fill(~present[..., None, :], torch.finfo(scores.dtype).min)
+        return scores.softmax(dim=-1) * (present[..., None, :] & present[..., :, None])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., n_modalities, d_model) -> the same shape: attended values plus the skip connection."""
+    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """(..., n_modalities, d_model) -> the same shape: attended values plus the skip connection.
+
+        With `present`, (..., n_modalities), rows of the missing must be zero in `x` and are in the result.
+        """
         v = torch.stack([layer(x[..., i, :]) for i, layer in enumerate(self.value)], dim=-2)  # Eq. (3)
-        return self.weights(x) @ v + x  # Eq. (4), Sec. 2.1.2
+        return self.weights(x, present) @ v + x  # Eq. (4), Sec. 2.1.2
 
 
 class MultiModalFusion(nn.Module):
@@ -151,27 +176,38 @@ class MultiModalFusion(nn.Module):
         self.attention = MultiModalAttention(config.d_model, len(dims), config.attention)
         self.block = ContextualLSTM(config.d_model * len(dims), 1, config)
 
-    def forward(self, lengths: Tensor, **features: Tensor) -> Tensor:
-        """Lengths (batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes)."""
-        return self.block(self.attention(self._stacked(features)).flatten(-2), lengths, features.get("turns"))
+    def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
+        """As `EarlyFusion.forward`."""
+        attended = self.attention(self._stacked(present, features), present)
+        return self.block(attended.flatten(-2), lengths, features.get("turns"))
 
-    def modality_weights(self, **features: Tensor) -> dict[str, Tensor]:
-        """Attention that each modality receives, the mean over the asking ones: (batch, utterances) each, sums to 1."""
-        received = self.attention.weights(self._stacked(features)).mean(-2)
+    def modality_weights(self, present: Tensor | None = None, **features: Tensor) -> dict[str, Tensor]:
+        """Attention that each modality receives, the mean over the asking ones: (batch, utterances) each.
+
+        They sum to 1; a missing modality receives 0.
+        """
+        weights = self.attention.weights(self._stacked(present, features), present)
+        received = weights.sum(-2) / weights.sum((-2, -1)).clamp(min=1)[..., None]
         return {m: received[..., i] for i, m in enumerate(self.modalities)}
 
-    def _stacked(self, features: dict[str, Tensor]) -> Tensor:
-        """(batch, utterances, n_modalities, d_model)."""
-        return torch.stack([self.standardise[m](features[m]) for m in self.modalities], dim=-2)
+    def _stacked(self, present: Tensor | None, features: dict[str, Tensor]) -> Tensor:
+        """(batch, utterances, n_modalities, d_model), zero where a modality is missing."""
+        rows = []
+        for i, m in enumerate(self.modalities):
+            there = None if present is None else present[..., i]
+            rows.append(zero_missing(self.standardise[m](zero_missing(features[m], there)), there))
+        return torch.stack(rows, dim=-2)
 
 
 class StagedFusion(nn.Module):
     """A fusion over sub-networks that are trained one by one and then frozen (Sec. 2.2).
 
-    `parts` maps a system's name to its network; `fusion_input` is what the fusion layers see.
+    `parts` maps a system's name to its network, `columns` are the columns of `present` that each of
+    them uses; `fusion_input` is what the fusion layers see.
     """
 
     parts: nn.ModuleDict
+    columns: list[list[int]]
 
     def freeze_parts(self) -> None:
         """Stop the parts' training; their dropout is off from here on."""
@@ -186,9 +222,27 @@ class StagedFusion(nn.Module):
                 part.eval()
         return self
 
-    def fusion_input(self, lengths: Tensor, features: dict[str, Tensor]) -> Tensor:
-        """Class probabilities of every part, concatenated: (batch, utterances, n_parts * n_classes)."""
-        return torch.cat([part(lengths, **features).softmax(-1) for part in self.parts.values()], dim=-1)
+    def fusion_input(self, lengths: Tensor, features: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
+        """Class probabilities of every part, concatenated: (batch, utterances, n_parts * n_classes).
+
+        A part that has none of its modalities in an utterance knows the past alone. It abstains: the
+        mean of the others stands in its place, so that the fusion sees what it knows from training.
+        """
+        p = torch.stack([part(lengths, present, **features).softmax(-1) for part in self.parts.values()], dim=-2)
+        if present is not None:
+            p = fill_absent(p, torch.stack([present[..., columns].any(-1) for columns in self.columns], dim=-1))
+        return p.flatten(-2)
+
+
+def fill_absent(p: Tensor, there: Tensor) -> Tensor:
+    """Class probabilities with the mean of the parts that are there in the place of the others.
+
+    (..., n_parts, n_classes), (..., n_parts) -> as p; where no part is there, all classes are alike.
+    """
+    weights = there[..., None].to(p.dtype)
+    n = weights.sum(-2, keepdim=True)
+    mean = torch.where(n > 0, (p * weights).sum(-2, keepdim=True) / n.clamp(min=1), 1 / p.shape[-1])
+    return torch.where(there[..., None], p, mean)
 
 
 class LateFusion(StagedFusion):
@@ -198,11 +252,12 @@ class LateFusion(StagedFusion):
         """One part a modality."""
         super().__init__()
         self.parts = nn.ModuleDict({f"clstm-{m}": EarlyFusion(config, (m,)) for m in config.feature_dims})
+        self.columns = [[i] for i in range(len(self.parts))]
         self.block = ContextualLSTM(config.n_classes * len(self.parts), 1, config)
 
-    def forward(self, lengths: Tensor, **features: Tensor) -> Tensor:
-        """Lengths (batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes)."""
-        return self.block(self.fusion_input(lengths, features), lengths, features.get("turns"))
+    def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
+        """As `EarlyFusion.forward`."""
+        return self.block(self.fusion_input(lengths, features, present), lengths, features.get("turns"))
 
 
 class MMAN(StagedFusion):
@@ -219,12 +274,14 @@ class MMAN(StagedFusion):
         parts: dict[str, nn.Module] = {"clstm-mma": MultiModalFusion(config)}
         parts |= {f"clstm-{m}": EarlyFusion(config, (m,)) for m in config.feature_dims}
         self.parts = nn.ModuleDict(parts)
+        alone = [[i] for i in range(len(config.feature_dims))]
+        self.columns = [list(range(len(alone))), *alone]
         self.output = nn.Linear(config.n_classes * len(parts), config.n_classes)
         with torch.no_grad():
             # A range of 4 between the logits of an agreed yes and an agreed no: 98 % sure of two classes.
             self.output.weight.copy_(4 / len(parts) * torch.eye(config.n_classes).repeat(1, len(parts)))
             self.output.bias.zero_()
 
-    def forward(self, lengths: Tensor, **features: Tensor) -> Tensor:
-        """Lengths (batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes)."""
-        return self.output(self.fusion_input(lengths, features))
+    def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
+        """As `EarlyFusion.forward`."""
+        return self.output(self.fusion_input(lengths, features, present))

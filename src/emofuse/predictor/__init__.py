@@ -56,7 +56,7 @@ class Predictor:
     ) -> None:
         """`reliabilities`: how far each part is believed, in (0, 1], see `emofuse.protocol.pool`; None: fully.
 
-        The parts whose modalities are there are pooled; one that is alone decides alone.
+        The parts that have any of their modalities are pooled; one that is alone decides alone.
 
         Raises:
             ConfigError: The parts do not share their classes, or a reliability is out of range.
@@ -169,7 +169,7 @@ class Predictor:
         logs = [np.log(np.maximum(discounted(j.probabilities, r), 1e-12)) for _, r, j in rows]
         push = np.array([np.linalg.norm(log - log.mean()) for log in logs])
         push = push / push.sum() if push.sum() > 0 else np.full(len(rows), 1 / len(rows))
-        used = {m for part, _, _ in rows for m in part.features}
+        used = {m for _, _, j in rows for m in j.modalities}
         weights = dict.fromkeys((m for m in self.modalities if m in used), 0.0)
         for (_, _, j), share in zip(rows, push, strict=True):
             for modality, within in j.weights.items():
@@ -199,7 +199,7 @@ class Predictor:
 
     def _nothing(self, source: str, utterances: Sequence[Utterance]) -> str:
         """Why not one utterance could be judged."""
-        needs = " or ".join(" and ".join(part.features) for part in self.parts)
+        needs = " or ".join(self.modalities)
         text = any(u.segment.text for u in utterances)
         there = [("speech", any(u.waveform is not None for u in utterances)), ("text", text)]
         given = [m for m, found in there if found]

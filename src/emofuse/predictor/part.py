@@ -65,12 +65,14 @@ class Judgement:
 
     Attributes:
         probabilities: (n_classes,), calibrated.
+        modalities: What was there of what the part can use.
         words: Share of the attention on each of `Utterance.words`; None when it reads none.
         moments: Attention to stretches of the recording; empty when it hears nothing.
         weights: Modality to its share within the part.
     """
 
     probabilities: np.ndarray
+    modalities: tuple[str, ...]
     words: np.ndarray | None = None
     moments: tuple[Moment, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -94,8 +96,9 @@ class Part:
         self.temperature, self.provenance = checkpoint.temperature, checkpoint.provenance
         self.turns = getattr(checkpoint.model_config, "turns", False)
         self.features: dict[str, FittedFeature] = {}
-        for modality, meta in checkpoint.features.items():
-            self.features[modality] = feature_from_state(meta, checkpoint.feature_arrays.get(modality, {}))
+        for modality in checkpoint.modalities:
+            meta, arrays = checkpoint.features[modality], checkpoint.feature_arrays.get(modality, {})
+            self.features[modality] = feature_from_state(meta, arrays)
         stored = [m for m, f in self.features.items() if f.config.kind == "stored"]
         if stored:
             raise ConfigError(
@@ -111,7 +114,7 @@ class Part:
     def observe(self, u: Utterance) -> "Judgement | dict[str, np.ndarray] | None":
         """What to keep of one utterance: its judgement, or the vectors that a contextual system will need of it.
 
-        None where a modality that the part needs is missing.
+        None where every modality that the part can use is missing.
         """
         return self._judge_one(u) if self.level == "utterance" else self._vector(u)
 
@@ -129,24 +132,34 @@ class Part:
         vectors = {i: o for i, o in enumerate(observed) if isinstance(o, dict)}
         if not vectors:
             return judged
+        rows = {m: np.stack([v.get(m, f.absent) for v in vectors.values()]) for m, f in self.features.items()}
+        present = {m: np.array([m in v for v in vectors.values()]) for m in self.features}
         who = [None if speakers is None else speakers[i] for i in vectors]
-        arrays = {m: f.in_dialogue(np.stack([v[m] for v in vectors.values()]), who) for m, f in self.features.items()}
-        inputs = self._collate(arrays, speaker_turns(who) if self.turns else None)
+        arrays = {m: f.in_dialogue(rows[m], who, present[m]) for m, f in self.features.items()}
+        inputs = self._collate(arrays, present, speaker_turns(who) if self.turns else None)
         with torch.inference_mode():
             logits = self.model(**inputs).double().numpy()[0] / self.temperature
             shares = self._modality_weights(inputs)
-        for row, i in enumerate(vectors):
-            weights = {m: float(shares[m][0, row]) if shares else 1 / len(self.features) for m in self.features}
-            judged[i] = Judgement(softmax(logits[row]), weights=weights)
+        for row, (i, there) in enumerate(vectors.items()):
+            weights = {m: float(shares[m][0, row]) if shares else 1 / len(there) for m in there}
+            judged[i] = Judgement(softmax(logits[row]), tuple(there), weights=weights)
         return judged
 
     def judge(self, utterances: Sequence[Utterance]) -> list[Judgement | None]:
         """Judge the utterances of one conversation; see `conclude`."""
         return self.conclude([self.observe(u) for u in utterances], [u.segment.speaker for u in utterances])
 
-    def _collate(self, inputs: Mapping[str, np.ndarray], turns: np.ndarray | None = None) -> dict[str, torch.Tensor]:
+    def _collate(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        present: dict[str, np.ndarray] | None = None,
+        turns: np.ndarray | None = None,
+    ) -> dict[str, torch.Tensor]:
         n = len(next(iter(inputs.values()))) if self.level == "conversation" else 1
-        return collate([Example(("",) * n, np.full(n, IGNORE), dict(inputs), turns=turns)], self.level).inputs
+        if present is not None and all(there.all() for there in present.values()):
+            present = None
+        example = Example(("",) * n, np.full(n, IGNORE), dict(inputs), present=present, turns=turns)
+        return collate([example], self.level).inputs
 
     def _modality_weights(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Attention by modality of a contextual system that has any; empty otherwise."""
@@ -156,7 +169,7 @@ class Part:
         return model.modality_weights(**{m: x for m, x in inputs.items() if m != "lengths"})
 
     def _vector(self, u: Utterance) -> dict[str, np.ndarray] | None:
-        """Modality to the one vector of an utterance that a contextual system sees, or None."""
+        """Modality to the one vector of an utterance that a contextual system sees; None where there is none."""
         arrays: dict[str, np.ndarray] = {}
         for modality, feature in self.features.items():
             if feature.vectors is not None:
@@ -164,10 +177,9 @@ class Part:
                 raw = rows[: feature.config.max_words] if len(rows) else None
             else:
                 raw = _extracted(feature, u, u.waveform)
-            if raw is None:
-                return None
-            arrays[modality] = feature.transform([raw])[0]
-        return arrays
+            if raw is not None:
+                arrays[modality] = feature.transform([raw])[0]
+        return arrays or None
 
     def _judge_one(self, u: Utterance) -> Judgement | None:
         """Judge one utterance, in overlapping windows where it is longer than the model's input."""
@@ -178,23 +190,25 @@ class Part:
         words = [j.words for j in judged if j.words is not None]
         total = np.sum(words, axis=0) if words else None
         moments = [m for j in judged for m in j.moments]
+        there = tuple(m for m in self.features if any(m in j.modalities for j in judged))
         return Judgement(
             np.mean([j.probabilities for j in judged], axis=0),
+            there,
             None if total is None else total / total.sum(),
             merge_moments(moments, u.segment),
-            {m: 1 / len(self.features) for m in self.features},
+            {m: 1 / len(there) for m in there},
         )
 
     def _windows(self, u: Utterance) -> Iterator[tuple[slice, np.ndarray]]:
         """Samples and word indices of each window that the model sees at once."""
         every_word = np.arange(len(u.words))
-        if "speech" not in self.features:
+        heard = u.waveform is not None and len(u.waveform) >= MIN_SECONDS * SAMPLE_RATE
+        if "speech" not in self.features or not heard:
             n = self.features["text"].config.max_words if "text" in self.features else len(every_word)
             for start in range(0, max(len(every_word), 1), max(n, 1)):
                 yield slice(0, 0), every_word[start : start + n]
             return
-        if u.waveform is None or len(u.waveform) < MIN_SECONDS * SAMPLE_RATE:
-            return
+        assert u.waveform is not None
         n_samples = len(u.waveform)
         window = round(min(self.features["speech"].config.max_s, WINDOW_S) * SAMPLE_RATE)
         middles = _word_middles(u) * SAMPLE_RATE
@@ -203,15 +217,15 @@ class Part:
             yield slice(start, stop), every_word[(start <= middles) & (middles <= stop)]
 
     def _judge_window(self, u: Utterance, samples: slice, word_index: np.ndarray) -> Judgement | None:
-        """Judge one window, or None when a modality is not there."""
+        """Judge one window on what is there of it; None where nothing is."""
         arrays: dict[str, np.ndarray] = {}
         token_words = np.zeros(0, int)
+        waveform = None if u.waveform is None or samples.stop == 0 else u.waveform[samples]
         for modality, feature in self.features.items():
             if feature.extractor is not None:
-                raw = _extracted(feature, u, None if u.waveform is None else u.waveform[samples])
+                raw = _extracted(feature, u, waveform)
             elif modality == "speech":
-                assert u.waveform is not None
-                raw = speech_array(u.waveform[samples], feature.config)
+                raw = None if waveform is None else speech_array(waveform, feature.config)
             elif modality == "visual":
                 raw = u.faces
             else:
@@ -220,22 +234,24 @@ class Part:
                 token_words = word_index[index[: feature.config.max_words]]
                 # Where not one word is known, as in another language, there is no evidence at all.
                 raw = rows[: feature.config.max_words] if len(rows) else None
-            if raw is None:
-                return None
-            arrays[modality] = feature.transform([raw])[0]
+            if raw is not None:
+                arrays[modality] = feature.transform([raw])[0]
+        if not arrays:
+            return None
         inputs = self._collate(arrays)
         with torch.inference_mode():
             logits = self.model(**inputs).double().numpy().reshape(-1) / self.temperature
             received = self.model.attention_received(**inputs) if isinstance(self.model, CMA) else {}
+        # Nobody asks for what stands alone: words then share alike, of the sound nothing is said.
+        asked = {m: r[0].double().numpy() for m, r in received.items() if m in arrays and bool(r.any())}
         words = None
-        if "text" in self.features:
-            share = received["text"][0].double().numpy() if received else np.full(len(token_words), 1.0)
-            words = np.bincount(token_words, share, minlength=len(u.words))
+        if "text" in arrays:
+            words = np.bincount(token_words, asked.get("text", np.ones(len(token_words))), minlength=len(u.words))
         moments: tuple[Moment, ...] = ()
-        if "speech" in received:
+        if "speech" in asked:
             start_s = u.segment.start_s + samples.start / SAMPLE_RATE
-            moments = _moments(received["speech"][0].double().numpy(), start_s, (samples.stop - samples.start))
-        return Judgement(softmax(logits), words, moments)
+            moments = _moments(asked["speech"], start_s, (samples.stop - samples.start))
+        return Judgement(softmax(logits), tuple(arrays), words, moments)
 
 
 def _extracted(feature: FittedFeature, u: Utterance, waveform: np.ndarray | None) -> np.ndarray | None:

@@ -44,6 +44,7 @@ class Plan:
         device: As `choose_device` takes it.
         jobs: Processes; a job is one fold under one seed.
         features: Folder of the feature store; None: extracted features are computed for this run alone.
+        subsets: Test each fused system also with every proper subset of its modalities.
     """
 
     recipe: Recipe
@@ -54,10 +55,16 @@ class Plan:
     device: str = "auto"
     jobs: int = 1
     features: Path | None = None
+    subsets: bool = False
 
     def run_folder(self, name: str, fold: str, seed: int) -> Path:
         """Folder of one run's record."""
         return self.out / "runs" / self.selection / name / f"{fold}-seed{seed}"
+
+    def subset_folders(self, name: str, fold: str, seed: int) -> dict[tuple[str, ...], Path]:
+        """What is left of a system's modalities, and the folder of the record of that test."""
+        kept = self.recipe.subsets(name) if self.subsets else []
+        return {modalities: self.run_folder(name, fold, seed) / "+".join(modalities) for modalities in kept}
 
     @property
     def fingerprint(self) -> str:
@@ -97,15 +104,20 @@ class Session:
         state = plan.out / "state" / f"{plan.selection}-{run.fold.name}-seed{seed}-{plan.fingerprint}"
         for name in plan.recipe.systems:
             folder = plan.run_folder(name, run.fold.name, seed)
+            subsets = plan.subset_folders(name, run.fold.name, seed)
             result = RunResult.load(folder, plan.fingerprint)
-            if result is None:
+            if result is None or any(RunResult.load(f, plan.fingerprint) is None for f in subsets.values()):
                 where = f"{name}, fold {run.fold.name}, seed {seed}"
 
                 def on_epoch(part: str, entry: dict[str, float], where: str = where) -> None:
                     on_event(f"{where}: {part} epoch {entry['epoch']:.0f}")
 
                 on_event(f"{where}: fitting the features")
-                result = run.test(name, run.train(name, state, on_epoch))
+                trained = run.train(name, state, on_epoch)
+                for kept, where_kept in subsets.items():
+                    removed = set(plan.recipe.modalities(name)) - set(kept)
+                    run.test(name, trained, removed).save(where_kept, plan.fingerprint)
+                result = run.test(name, trained)
                 result.save(folder, plan.fingerprint)
             on_event(f"done {name}, fold {run.fold.name}, seed {seed}")
             results.append(result)

@@ -1,13 +1,13 @@
 """Score a checkpoint on a corpus: on the test part of the fold it was trained for, or on all of another corpus."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from emofuse.batching import labels_by_id
+from emofuse.batching import labels_by_id, without
 from emofuse.checkpoint import Checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
@@ -17,6 +17,7 @@ from emofuse.protocol.context import with_context
 from emofuse.protocol.inputs import feature_from_state, make_examples, read_raw
 from emofuse.protocol.metrics import compute_metrics, confusion, recalls, reliability_diagram
 from emofuse.protocol.pool import fit_reliability
+from emofuse.protocol.presence import lacking, require_some
 from emofuse.protocol.splits import Fold, group_of, labelled, make_folds, protocol
 from emofuse.protocol.statistics import METRICS, bootstrap_ci
 from emofuse.protocol.train import predict_probabilities
@@ -55,17 +56,20 @@ def evaluate(
     device: torch.device,
     everything: bool = False,
     store: Path | None = None,
+    removed: Collection[str] = (),
 ) -> dict[str, Any]:
     """Metrics of a checkpoint, see `summarise`.
 
     On the corpus it was trained on, the test part of its fold is scored; on any other corpus, or with
     `everything` (for another table under the same reader), every utterance whose label has a class.
-    Extracted features are looked up in the feature store `store`, and added to it.
+    Extracted features are looked up in the feature store `store`, and added to it. A fused system is
+    scored on what there is of its modalities; those that `removed` names are taken away.
 
     Raises:
         DataError: The corpus lacks what the checkpoint needs.
-        ConfigError: The checkpoint's classes cannot be had from the corpus.
+        ConfigError: The checkpoint's classes cannot be had from the corpus, or too much is removed.
     """
+    refuse_removal(checkpoint, removed)
     utterances, classes, group = _test_part(checkpoint, corpus, everything)
     if not utterances:
         raise DataError(f"{corpus.name}: no utterance has one of the labels {', '.join(classes.classes)}")
@@ -73,22 +77,39 @@ def evaluate(
     context = checkpoint.provenance["recipe"].get("other_labels") == "context" and level == "conversation"
     seen = set(with_context([u.id for u in utterances], corpus.utterances)) if context else {u.id for u in utterances}
     inputs = [u for u in corpus.utterances if u.id in seen]
-    arrays, features = {}, {}
-    for modality, meta in checkpoint.features.items():
-        fitted = feature_from_state(meta, checkpoint.feature_arrays[modality])
-        features[modality] = fitted
-        raw = read_raw(inputs, corpus, modality, fitted.config, fitted.vectors, store)
-        arrays[modality] = dict(zip(raw, fitted.transform(list(raw.values())), strict=True))
-    by_id = {u.id: u for u in inputs}
-    turns = getattr(checkpoint.model_config, "turns", False)
-    ids = [u.id for u in utterances]
-    examples = make_examples(ids, by_id, arrays, classes, level, context=list(by_id), turns=turns, fitted=features)
+    by_id, ids = {u.id: u for u in inputs}, [u.id for u in utterances]
+    features = {m: feature_from_state(meta, checkpoint.feature_arrays[m]) for m, meta in checkpoint.features.items()}
+    lacks = {m: lacking(inputs, m, features[m].config.kind) for m in checkpoint.modalities}
+    require_some(corpus.name, ids, {m: of for m, of in lacks.items() if m not in removed})
+    arrays = {m: f.apply(read_raw(inputs, corpus, m, f.config, f.vectors, store)) for m, f in features.items()}
+    examples = make_examples(
+        ids,
+        by_id,
+        arrays,
+        classes,
+        level,
+        absent={m: f.absent for m, f in features.items()},
+        context=list(by_id),
+        turns=getattr(checkpoint.model_config, "turns", False),
+        fitted=features,
+    )
+    examples = without(examples, removed, level)
     model = checkpoint.model.to(device)
     found = predict_probabilities(model, examples, level, device, temperature=checkpoint.temperature)
     labels = labels_by_id(examples)
     scored = [by_id[i] for i in labels]
     report = summarise(scored, list(labels.values()), [found[i] for i in labels], group, classes.classes)
-    return report | {"system": checkpoint.system, "corpus": corpus.name, "group": group}
+    report |= {"system": checkpoint.system, "corpus": corpus.name, "group": group}
+    return report | ({"removed": sorted(removed)} if removed else {})
+
+
+def refuse_removal(checkpoint: Checkpoint, removed: Collection[str]) -> None:
+    """Raise ConfigError unless something is left, and all that is removed was there."""
+    used = checkpoint.modalities
+    if unknown := sorted(set(removed) - set(used)):
+        raise ConfigError(f"{checkpoint.system} does not use {unknown[0]}; it uses {', '.join(used)}")
+    if not set(used) - set(removed):
+        raise ConfigError(f"{checkpoint.system} uses {', '.join(used)}: nothing would be left")
 
 
 def unseen(provenances: Iterable[Mapping[str, Any]], corpus: Corpus) -> set[str]:
@@ -116,7 +137,7 @@ def summarise(
     group: str,
     classes: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Metrics with intervals, recalls, confusion, calibration, reliability; also ``by_corpus`` and ``by_sex`` if several.
+    """Metrics with intervals, recalls, confusion, calibration, reliability; and ``by_corpus`` and ``by_sex``.
 
     Args:
         utterances: The n that were scored.

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +31,7 @@ from emofuse.media.image import read_face
 from emofuse.models import make_config
 from emofuse.models.text_cnn import TextCNN
 from emofuse.progress import progress
+from emofuse.protocol.presence import lacking
 from emofuse.protocol.train import TrainingConfig, train_system
 
 
@@ -181,36 +182,30 @@ class RawInput:
     Attributes:
         arrays: Utterance id to array.
         vectors: The word vectors it was made with, where it has any.
+        lacks: Utterance id to why it has no array.
     """
 
     arrays: dict[str, np.ndarray]
     vectors: WordVectors | None = None
+    lacks: Mapping[str, str] = field(default_factory=dict)
 
 
 def _raw_array(
     u: Utterance, corpus: Corpus, modality: str, config: FeatureConfig, words: WordVectors | None
 ) -> np.ndarray:
-    """One modality of one utterance before anything fitted is applied."""
+    """One modality of one utterance that has it, before anything fitted is applied."""
     if config.kind == "stored":
-        if modality not in u.features:
-            raise DataError(f"{corpus.name}: utterance {u.id} has no stored {modality} feature")
         array = corpus.features[modality][u.features[modality]]
         if array.ndim == 2:  # a padded sequence: the mean over its steps, which are zero behind the end
             array = array[array.any(axis=1)].mean(axis=0) if array.any() else array[0]
         return array
     if words is not None:
-        if not u.text:
-            raise DataError(
-                f"{corpus.name}: utterance {u.id} has no text, need a transcript for {modality} = {config.kind}"
-            )
-        return words.encode(u.text, config.max_words)
+        return words.encode(u.text or "", config.max_words)
     if config.kind == "face":
-        if u.image is None:
-            raise DataError(f"{corpus.name}: utterance {u.id} has no image, need a face for {modality} = face")
+        assert u.image is not None
         return read_face(u.image, u.tile)[None]
     path = u.audio or u.video
-    if path is None:
-        raise DataError(f"{corpus.name}: utterance {u.id} has no audio, need it for {modality} = {config.kind}")
+    assert path is not None
     return speech_array(read_audio(path, u.media_start_s, u.media_end_s), config)
 
 
@@ -224,10 +219,16 @@ def read_raw(
 ) -> dict[str, np.ndarray]:
     """One modality of many utterances, by id; shows its progress on stderr where files are read.
 
+    Utterances that have nothing to make it of, see `lacking`, are left out.
+
     Raises:
-        DataError: An utterance lacks the modality, a file cannot be read, or a feature that must be
-            finite is not; the message names the utterance or the file.
+        DataError: A file cannot be read, or a feature that must be finite is not; the message names
+            the utterance or the file.
     """
+    lacks = lacking(utterances, modality, config.kind)
+    utterances = [u for u in utterances if u.id not in lacks]
+    if not utterances:
+        return {}
     if config.kind == "extract":
         return _extracted(utterances, corpus, modality, config, store)
     arrays: dict[str, np.ndarray] = {}
@@ -245,14 +246,18 @@ def read_raw(
 def load_raw(
     utterances: Sequence[Utterance], corpus: Corpus, modality: str, config: FeatureConfig, store: Path | None = None
 ) -> RawInput:
-    """Read and compute everything that is the same in every fold; errors as `read_raw`.
+    """Read and compute everything that is the same in every fold; errors as `read_raw`, or if nothing has the modality.
 
     Extracted features are looked up in the feature store `store`, and added to it; None: computed for this time.
     """
+    lacks = lacking(utterances, modality, config.kind)
+    if len(lacks) == len(utterances):
+        others = f", nor has any other of {len(lacks)}" if len(lacks) > 1 else ""
+        raise DataError(f"{corpus.name}: utterance {utterances[0].id} {lacks[utterances[0].id]}{others}")
     vectors = None
     if config.kind in ("words", "text-cnn"):
         vectors = load_vectors(config, [u.text for u in utterances if u.text])
-    return RawInput(read_raw(utterances, corpus, modality, config, vectors, store), vectors)
+    return RawInput(read_raw(utterances, corpus, modality, config, vectors, store), vectors, lacks)
 
 
 @dataclass(frozen=True)
@@ -279,9 +284,28 @@ class FittedFeature:
             return self.extractor.rate_hz or 0.0
         return {"waveform": SAMPLE_RATE, "spectrogram": 100.0}.get(self.config.kind, 0.0)
 
-    def in_dialogue(self, rows: np.ndarray, speakers: Sequence[str | None]) -> np.ndarray:
-        """(n_utterances, n) transformed rows of a dialogue in order -> (n_utterances, dim) as the model sees them."""
-        return np.concatenate([rows, running_deviation(rows, speakers)], axis=1) if self.config.relative else rows
+    def in_dialogue(self, rows: np.ndarray, speakers: Sequence[str | None], present: np.ndarray) -> np.ndarray:
+        """(n_utterances, n) transformed rows of a dialogue in order -> (n_utterances, dim) as the model sees them.
+
+        Rows that are not `present`, (n_utterances,), do not count as something that their speaker said.
+        """
+        if not self.config.relative:
+            return rows
+        heard = [s if there else None for s, there in zip(speakers, present, strict=True)]
+        return np.concatenate([rows, running_deviation(rows, heard)], axis=1)
+
+    @property
+    def absent(self) -> np.ndarray:
+        """What stands for a missing one: zeros in the place of a vector, no steps of a sequence."""
+        if self.config.kind == "waveform":
+            return np.zeros(0, np.float32)
+        n = self.dim // 2 if self.config.relative else self.dim
+        in_time = self.config.is_sequence or self.config.kind == "words"
+        return np.zeros((0, n) if in_time else n, np.float32)
+
+    def apply(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Raw arrays by id to model inputs by id."""
+        return dict(zip(arrays, self.transform(list(arrays.values())), strict=True)) if arrays else {}
 
     def transform(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Raw arrays to model inputs, one each."""
@@ -358,27 +382,44 @@ def make_examples(
     classes: LabelSet,
     level: str,
     *,
+    absent: Mapping[str, np.ndarray] | None = None,
     context: Sequence[str] = (),
     turns: bool = False,
     fitted: Mapping[str, FittedFeature] | None = None,
 ) -> list[Example]:
     """Examples of one part of a fold: an utterance each, or the part's utterances of a dialogue in order.
 
-    A dialogue also holds its utterances of `context`, without their labels, and with `turns` who speaks;
-    the features of `fitted` are seen `in_dialogue`.
+    Args:
+        ids: Utterances of the part.
+        by_id: All utterances.
+        inputs: Modality to the inputs by id.
+        classes: Classes of the labels.
+        level: ``utterance`` or ``conversation``.
+        absent: Modality to what stands for an input that is not in `inputs`; None: all of them are.
+        context: Utterances that dialogues hold beside, without their labels.
+        turns: Say who speaks.
+        fitted: Features that are seen `in_dialogue`.
     """
 
+    def rows(group: list[str]) -> dict[str, list[np.ndarray]]:
+        if absent is None:
+            return {m: [a[i] for i in group] for m, a in inputs.items()}
+        return {m: [a.get(i, absent[m]) for i in group] for m, a in inputs.items()}
+
     def example(group: list[str]) -> Example:
+        present = {m: np.array([i in a for i in group]) for m, a in inputs.items()}
+        marked = None if all(there.all() for there in present.values()) else present
         labels = [classes.class_index(by_id[i].label, by_id[i].original_label) for i in group]
         target = np.array([IGNORE if y is None or i in unlabelled else y for i, y in zip(group, labels, strict=True)])
         if level == "conversation":
             speakers = [by_id[i].speaker for i in group]
-            arrays = {m: np.stack([a[i] for i in group]) for m, a in inputs.items()}
-            arrays |= {m: f.in_dialogue(arrays[m], speakers) for m, f in (fitted or {}).items()}
-            return Example(tuple(group), target, arrays, turns=speaker_turns(speakers) if turns else None)
+            arrays = {m: np.stack(found) for m, found in rows(group).items()}
+            arrays |= {m: f.in_dialogue(arrays[m], speakers, present[m]) for m, f in (fitted or {}).items()}
+            who = speaker_turns(speakers) if turns else None
+            return Example(tuple(group), target, arrays, turns=who, present=marked)
         (u,) = (by_id[i] for i in group)
         votes = None if u.votes is None else vote_shares(u.votes, classes)[None]
-        return Example(tuple(group), target, {m: a[u.id] for m, a in inputs.items()}, votes)
+        return Example(tuple(group), target, {m: array for m, (array,) in rows(group).items()}, votes, present=marked)
 
     unlabelled = set(context) - set(ids)
     if level == "utterance":

@@ -4,6 +4,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from emofuse.models import make_config, system
 from emofuse.models.cma import CMAConfig
 from emofuse.models.linear import LinearConfig
 from emofuse.models.mlp import MLPConfig
+from emofuse.models.mman import MODALITIES
 from emofuse.protocol.inputs import FeatureConfig
 from emofuse.protocol.splits import protocol
 from emofuse.protocol.train import TrainingConfig
@@ -159,6 +161,17 @@ class Recipe(BaseModel):
             kind = make_config(name, **self._model_settings(name)).speech_input
             chosen["speech"] = chosen["speech"].model_copy(update={"kind": kind})
         return chosen
+
+    def modalities(self, name: str) -> tuple[str, ...]:
+        """What a system decides on, in the papers' order."""
+        entry = system(name)
+        used = entry.modalities if len(entry.modalities) == 1 else tuple(self.feature_configs(name))
+        return tuple(m for m in MODALITIES if m in used)
+
+    def subsets(self, name: str) -> list[tuple[str, ...]]:
+        """What is left of a system's modalities when some are removed, the larger first; none of a single one."""
+        modalities = self.modalities(name)
+        return [kept for n in range(len(modalities) - 1, 0, -1) for kept in combinations(modalities, n)]
 
     def sizes(self, name: str, n_classes: int, dims: dict[str, int]) -> Any:
         """Model configuration of a system for the feature sizes at hand."""

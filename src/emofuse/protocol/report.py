@@ -17,6 +17,7 @@ from emofuse.protocol.metrics import compute_metrics, confusion
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import RunResult
 from emofuse.protocol.splits import protocol
+from emofuse.protocol.subsets import subsets_figure
 
 METRIC_NAMES = {"wa": "WA", "ua": "UA", "f1_macro": "macro F1", "f1_weighted": "weighted F1", "ece": "ECE"}
 """How a metric is called in tables and figures."""
@@ -27,8 +28,9 @@ _MAJORITY = "*always the most frequent class*"
 def write_report(out: Path, report: dict[str, Any], results: Sequence[RunResult], recipe: Recipe) -> None:
     """Write a benchmark's result into `out`; each file appears whole or not at all.
 
-    The files are ``report.json``, ``report.md``, ``predictions.parquet``, and of every system
-    ``confusion-<system>.png`` and ``curves-<system>.png``; of more than two systems ``cost.png``.
+    The files are ``report.json``, ``report.md``, ``predictions.parquet``, of every system
+    ``confusion-<system>.png`` and ``curves-<system>.png``; of more than two systems ``cost.png``; and
+    ``subsets.png`` where modalities were removed.
 
     Args:
         out: Folder; made if missing.
@@ -46,6 +48,10 @@ def write_report(out: Path, report: dict[str, Any], results: Sequence[RunResult]
     if len(report["systems"]) > 2:
         ylabel = f"{METRIC_NAMES[report['primary_metric']]}, %{_selected(report)}"
         _save(out / "cost.png", cost_figure(report, ylabel, f"{report['recipe']}, {report['protocol']}"))
+    if report.get("subsets"):
+        metric = report["primary_metric"]
+        axis, title = f"{METRIC_NAMES[metric]}{_selected(report)}, %", f"modalities left, {report['protocol']}"
+        _save(out / "subsets.png", subsets_figure({"": report}, metric, axis, title))
     table = predictions_table(results)
     _write(out / "predictions.parquet", lambda path: pq.write_table(table, path))
     _write(out / "report.md", lambda path: path.write_text(markdown(report, results, recipe), encoding="utf-8"))
@@ -182,6 +188,8 @@ def markdown(report: dict[str, Any], results: Sequence[RunResult], recipe: Recip
         sections.append(_averaged_section(report))
     if report["comparisons"]:
         sections.append(_comparisons_section(report))
+    if report.get("subsets"):
+        sections.append(_subsets_section(report))
     sections.append(_method_section(report, results))
     rows = [[n, f"[confusion](confusion-{n}.png)", f"[curves](curves-{n}.png)"] for n in report["systems"]]
     sections.append("## Figures\n\n" + _table(["system", "confusion matrix", "training"], rows))
@@ -310,6 +318,25 @@ def _comparisons_section(report: dict[str, Any]) -> str:
         "p Wilcoxon",
     ]
     return "## Paired comparisons\n\n" + _table(header, rows)
+
+
+def _subsets_section(report: dict[str, Any]) -> str:
+    """The scores of one training when modalities are removed from the test part, and the change that makes."""
+    primary = report["primary_metric"]
+    metrics = list(dict.fromkeys((primary, "wa", "ua")))
+    rows = []
+    for name, subsets in report["subsets"].items():
+        for kept, entry in subsets.items():
+            scores = [f"{100 * e['mean']:.2f} ± {100 * e['std']:.2f}" for e in (entry[m] for m in metrics)]
+            low, high = entry[primary]["ci95"]
+            scores[0] += f" [{100 * low:.2f}, {100 * high:.2f}]"
+            change = entry["change"]
+            low, high = change["ci95"]
+            moved = f"{100 * change['difference']:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+            rows.append([name, kept, *scores, "–" if change["difference"] == low == high == 0 else moved])
+    header = ["system", "what is left", *(f"{METRIC_NAMES[m]} %{_selected(report)}" for m in metrics), "change, points"]
+    note = "One training, tested with modalities removed from every utterance. ![modalities left](subsets.png)"
+    return f"## When modalities are removed\n\n{note}\n\n" + _table(header, rows)
 
 
 def _method_section(report: dict[str, Any], results: Sequence[RunResult]) -> str:

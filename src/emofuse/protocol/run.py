@@ -1,7 +1,7 @@
 """One fold under one seed: fit the features, train every system, test it once, and leave a record on disk."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from emofuse.batching import IGNORE, Example, labels_by_id
+from emofuse.batching import IGNORE, Example, labels_by_id, without
 from emofuse.checkpoint import Checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
-from emofuse.errors import ConfigError
+from emofuse.errors import ConfigError, DataError
 from emofuse.models import n_parameters, system
 from emofuse.models.linear import LinearConfig
 from emofuse.models.mman import MODALITIES
@@ -32,6 +32,7 @@ from emofuse.protocol.inputs import (
     make_examples,
 )
 from emofuse.protocol.metrics import compute_metrics
+from emofuse.protocol.presence import require_some
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.splits import Fold, group_of, protocol
 from emofuse.protocol.train import TrainedSystem, TrainingConfig, predict_probabilities, train_system
@@ -175,11 +176,16 @@ class FoldRun:
         if key not in self._fitted:
             raw = self.inputs.raw(modality, config)
             by_id = self.inputs.by_id
+            train = {i: raw.arrays[i] for i in self.train_ids if i in raw.arrays}
+            if not train:
+                raise DataError(
+                    f"{self.inputs.corpus.name}: nothing in the training part of {self.fold.name} has {modality}"
+                )
             chosen = {i: self.fold.classes.class_index(by_id[i].label, by_id[i].original_label) for i in raw.arrays}
             self._fitted[key] = fit_feature(
                 config,
-                {i: raw.arrays[i] for i in self.train_ids},
-                {i: raw.arrays[i] for i in self.select_ids},
+                train,
+                {i: raw.arrays[i] for i in self.select_ids if i in raw.arrays},
                 {i: IGNORE if y is None else y for i, y in chosen.items()},
                 vectors=raw.vectors,
                 n_classes=len(self.fold.classes.classes),
@@ -195,22 +201,27 @@ class FoldRun:
         return {m: self.fitted(m, configs[m]) for m in MODALITIES if m in configs}
 
     def examples(self, name: str, ids: Sequence[str]) -> list[Example]:
-        """Examples of a system for one part of the fold."""
-        arrays, level = {}, system(name).level
+        """Examples of a system for one part of the fold.
+
+        Raises:
+            DataError: An utterance has none of the system's modalities.
+        """
+        level, features = system(name).level, self.features(name)
         context = self.recipe.other_labels == "context" and level == "conversation"
         seen = with_context(ids, self.inputs.utterances) if context else ids
-        for modality, fitted in self.features(name).items():
-            raw = self.inputs.raw(modality, fitted.config)
-            arrays[modality] = dict(zip(seen, fitted.transform([raw.arrays[i] for i in seen]), strict=True))
+        raw = {m: self.inputs.raw(m, f.config) for m, f in features.items()}
+        used = self.recipe.modalities(name)
+        require_some(self.inputs.corpus.name, ids, {m: raw[m].lacks for m in used})
         return make_examples(
             ids,
             self.inputs.by_id,
-            arrays,
+            {m: f.apply({i: raw[m].arrays[i] for i in seen if i in raw[m].arrays}) for m, f in features.items()},
             self.fold.classes,
             level,
+            absent={m: f.absent for m, f in features.items()},
             context=seen,
             turns=self.recipe.knows_turns(name),
-            fitted=self.features(name),
+            fitted=features,
         )
 
     def augmenter(self, name: str, ids: Sequence[str]) -> Augmenter | None:
@@ -268,10 +279,10 @@ class FoldRun:
             final.model, done.result, done.seconds + final.seconds, done.cpu_seconds + final.cpu_seconds
         )
 
-    def test(self, name: str, done: TrainedSystem) -> RunResult:
-        """Read the test part, once, with the trained system."""
+    def test(self, name: str, done: TrainedSystem, removed: Collection[str] = ()) -> RunResult:
+        """Read the test part, once, with the trained system; some modalities may be `removed` from it."""
         level = system(name).level
-        examples = self.examples(name, self.fold.test)
+        examples = without(self.examples(name, self.fold.test), removed, level)
         probabilities = predict_probabilities(done.model, examples, level, self.device)
         labels = labels_by_id(examples)
         group = protocol(self.recipe.protocol).group

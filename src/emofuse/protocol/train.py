@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +50,9 @@ class TrainingConfig:
         jitter_faces: Mirror, turn, scale and shift the faces at random.
         augment: Share of the clips that an epoch hears through other rooms, microphones, lines and voices.
         mask_bands: Silence random stretches of time and bands of frequency of a spectrogram.
+        modality_dropout: Probability that each modality of an example (a whole dialogue, where that is the
+            example) is taken away in an epoch, never all of them: the system learns to do without. Of a
+            system of one modality nothing is taken, the parts of a staged one included.
         refit: After dev has chosen the number of epochs, train anew on train and dev for so many.
     """
 
@@ -68,6 +71,7 @@ class TrainingConfig:
     jitter_faces: bool = False
     augment: float = 0.0
     mask_bands: bool = False
+    modality_dropout: float = 0.0
     refit: bool = False
 
     def __post_init__(self) -> None:
@@ -80,6 +84,8 @@ class TrainingConfig:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}, need 0 or more")
         if self.augment > 1:
             raise ConfigError(f"training.augment is {self.augment}, a share of the clips: need at most 1")
+        if not 0 <= self.modality_dropout < 1:
+            raise ConfigError(f"training.modality_dropout is {self.modality_dropout}, need 0 or more and less than 1")
 
 
 @dataclass
@@ -141,7 +147,7 @@ def train_epoch(
     crop_steps = round(config.crop_s * sample_rate) or None
     model.train()
     total, n_labels = 0.0, 0
-    settings = (crop_steps, config.jitter_faces, config.mask_bands, vary)
+    settings = (crop_steps, config.jitter_faces, config.mask_bands, vary, config.modality_dropout)
     for batch in training_batches(examples, level, config.batch_size, seed, *settings):
         batch = batch.to(device)
         labels = batch.labels.flatten()
@@ -286,7 +292,8 @@ def _load_state(
         groups[group][name] = tensor
     model.load_state_dict(groups["now"])
     for name, parameter in trainable.items():
-        optimiser.state[parameter] = {key: groups["adam"][f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+        if f"step/{name}" in groups["adam"]:  # not where modality dropout has kept every gradient from it so far
+            optimiser.state[parameter] = {k: groups["adam"][f"{k}/{name}"] for k in ("step", "exp_avg", "exp_avg_sq")}
     return groups["best"], meta["score"], FitResult(meta["best"], meta["history"])
 
 
@@ -380,13 +387,16 @@ def train_system(
             cpu_seconds += done.cpu_seconds
         model.freeze_parts()
         start, cpu_start = time.perf_counter(), time.process_time()
+    settings = training(name)
+    if len(system(name).modalities) == 1:
+        settings = replace(settings, modality_dropout=0.0)
     result = fit(
         model,
         train,
         select,
         level=system(name).level,
         n_classes=model_config.n_classes,
-        config=training(name),
+        config=settings,
         metric=metric,
         seed=seed,
         sample_rate=sample_rate,
