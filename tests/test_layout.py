@@ -11,6 +11,7 @@ from emofuse.extractors import EXTRACTORS
 from emofuse.labels import LABEL_SETS
 from emofuse.models import MODELS
 from emofuse.models.cma import CMAConfig
+from emofuse.models.cma_subword import SubwordConfig
 from emofuse.models.face_cnn import FaceCNNConfig
 from emofuse.models.mman import MMANConfig
 from emofuse.models.text_cnn import TextCNNConfig
@@ -161,7 +162,11 @@ def test_the_readme_names_every_file() -> None:
         ("features.md", set(EXTRACTORS)),
         (
             "recipes.md",
-            {c for config in (CMAConfig, MMANConfig, TextCNNConfig, FaceCNNConfig) for c in config.__dataclass_fields__}
+            {
+                c
+                for config in (CMAConfig, SubwordConfig, MMANConfig, TextCNNConfig, FaceCNNConfig)
+                for c in config.__dataclass_fields__
+            }
             - {
                 "feature_dims",
                 "word_dim",  # they follow from the features

@@ -18,6 +18,7 @@ from emofuse.media.segment import Segment, Word
 from emofuse.media.video import Frame
 from emofuse.models import system
 from emofuse.models.cma import CMA
+from emofuse.models.cma_subword import SubwordCMA
 from emofuse.models.mman import MMAN, MultiModalFusion
 from emofuse.prediction import Moment
 from emofuse.protocol.inputs import FittedFeature, feature_from_state, pool_rows, speech_array
@@ -218,7 +219,7 @@ class Part:
         inputs = self._collate(arrays)
         with torch.inference_mode():
             logits = self.model(**inputs).double().numpy().reshape(-1) / self.temperature
-            received = self.model.attention_received(**inputs) if isinstance(self.model, CMA) else {}
+            received = self.model.attention_received(**inputs) if isinstance(self.model, CMA | SubwordCMA) else {}
         words = None
         if "text" in self.features:
             share = received["text"][0].double().numpy() if received else np.full(len(token_words), 1.0)

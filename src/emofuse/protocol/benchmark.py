@@ -22,7 +22,7 @@ from emofuse.models.mman import StagedFusion
 from emofuse.protocol.metrics import confusion, recalls
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs, RunResult, choose_device
-from emofuse.protocol.splits import Fold, make_folds, protocol
+from emofuse.protocol.splits import Fold, make_folds
 from emofuse.protocol.statistics import METRICS, bootstrap_ci, mcnemar, paired_bootstrap, wilcoxon_runs
 from emofuse.protocol.train import train_epoch
 
@@ -252,7 +252,7 @@ def summarise(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
     """The content of ``report.json``."""
     by_system = {name: [r for r in results if r.system == name] for name in plan.recipe.systems}
     names = list(by_system)
-    metric = protocol(plan.recipe.protocol).metric
+    metric = plan.recipe.primary_metric
     pairs = [(a, b) for i, b in enumerate(names) for a in names[i + 1 :]]
     return {
         "recipe": plan.recipe.name,

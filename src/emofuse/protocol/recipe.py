@@ -5,7 +5,7 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -39,6 +39,7 @@ class Recipe(BaseModel):
         corpus: Name as in `CORPORA`, or several as ``emodb+ravdess``.
         protocol: Id as in `PROTOCOLS`.
         labels: Label set, for a protocol that has none of its own.
+        metric: What selects on dev, where it is not the protocol's own.
         systems: Names as in `MODELS`.
         features: Modality to how its input is made.
         model: Sizes that differ from the paper's, for all systems.
@@ -56,6 +57,7 @@ class Recipe(BaseModel):
     corpus: str
     protocol: str
     labels: str | None = None
+    metric: Literal["wa", "ua", "f1_macro", "f1_weighted"] | None = None
     systems: tuple[str, ...] = Field(min_length=1)
     features: dict[str, FeatureConfig] = Field(min_length=1)
     model: dict[str, Any] = Field(default_factory=dict)
@@ -80,6 +82,9 @@ class Recipe(BaseModel):
                     raise ConfigError(f"{name} needs features for {', '.join(sorted(needed - given))}")
                 config = make_config(name, **self._model_settings(name))
                 self.training_config(name)
+                text = self.features.get("text")
+                if "text" in needed and text is not None and (name == "cma-subword") != (text.kind == "subwords"):
+                    raise ConfigError('cma-subword, and no other system, takes features.text of kind "subwords"')
                 speech = self.features.get("speech")
                 if isinstance(config, CMAConfig) and speech is not None and speech.kind == "extract":
                     if config.speech_input == "waveform" and "speech" in needed:
@@ -89,6 +94,11 @@ class Recipe(BaseModel):
         except (ConfigError, TypeError) as error:
             raise ValueError(str(error)) from None
         return self
+
+    @property
+    def primary_metric(self) -> str:
+        """What selects on dev and stands first in a report: a key of `compute_metrics`."""
+        return self.metric or protocol(self.protocol).metric
 
     def _model_settings(self, name: str) -> dict[str, Any]:
         return self.model | (self.overrides[name].model if name in self.overrides else {})
@@ -126,6 +136,9 @@ class Recipe(BaseModel):
             return make_config(name, **settings)
         if "text" in entry.modalities:
             settings["word_dim"] = dims["text"]
+        if name == "cma-subword":
+            text = self.features["text"]
+            settings |= {"n_words": text.vocabulary_size, "n_grams": text.n_grams, "n_pairs": text.n_pairs}
         if "speech" in entry.modalities and self.features["speech"].kind == "extract":
             settings["n_bins"] = dims["speech"]
         return make_config(name, **settings)
