@@ -36,6 +36,7 @@ SMALL = {
     "TextCNNConfig": {"word_dim": 3, "filters": 2, "n_features": 3},
     "FaceCNNConfig": {"channels": (2, 3)},
     "LinearConfig": {"n_features": 2000},
+    "MLPConfig": {"n_features": 2000},
 }
 
 

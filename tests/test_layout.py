@@ -13,6 +13,7 @@ from emofuse.models import MODELS
 from emofuse.models.alignment import AlignmentConfig
 from emofuse.models.bclstm import BcLSTMConfig
 from emofuse.models.cma import CMAConfig
+from emofuse.models.cma_subword import SubwordConfig
 from emofuse.models.face_cnn import FaceCNNConfig
 from emofuse.models.linear import LinearConfig
 from emofuse.models.mlp import MLPConfig
@@ -172,7 +173,7 @@ def test_the_readme_names_every_file() -> None:
             {
                 c
                 for config in (
-                    *(CMAConfig, MMANConfig, TextCNNConfig, FaceCNNConfig, LinearConfig, MLPConfig),
+                    *(CMAConfig, SubwordConfig, MMANConfig, TextCNNConfig, FaceCNNConfig, LinearConfig, MLPConfig),
                     *(BcLSTMConfig, AlignmentConfig, MulTConfig, TensorFusionConfig),
                 )
                 for c in config.__dataclass_fields__

@@ -84,7 +84,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         DataError: There is something else at `path`, which would be lost.
     """
     refuse_foreign_folder(path)
-    arrays = {f"model/{k}": v.detach().cpu().numpy() for k, v in checkpoint.model.state_dict().items()}
+    # Most of a system with embeddings is its tables, and the network behind them does not tell half precision.
+    tables = {f"{name}.weight" for name, part in checkpoint.model.named_modules() if isinstance(part, nn.Embedding)}
+    state = {k: v.half() if k in tables else v for k, v in checkpoint.model.state_dict().items()}
+    arrays = {f"model/{k}": v.detach().cpu().numpy() for k, v in state.items()}
     for modality, part in checkpoint.feature_arrays.items():
         arrays |= {f"features/{modality}/{k}": v for k, v in part.items()}
     config = {

@@ -5,6 +5,7 @@ import pytest
 from emofuse.corpora import goemotions
 from emofuse.corpora.check import find_problems, summarise
 from emofuse.errors import DataError
+from emofuse.labels import GOEMOTIONS, label_set
 
 
 @pytest.fixture
@@ -58,6 +59,24 @@ def test_missing_file_empty_file_and_unknown_name(replica: Path) -> None:
         goemotions.read(replica)
 
 
+MERGED = {
+    "angry": "anger annoyance",
+    "sad": "sadness grief disappointment remorse",
+    "happy": "joy amusement excitement love admiration approval gratitude optimism pride relief caring",
+    "neutral": "neutral",
+}
+
+
+def test_the_four_classes_take_these_names_and_no_others() -> None:
+    classes = label_set("emotions4")
+    found: dict[str, list[str]] = {}
+    for name in goemotions.NAMES:
+        index = classes.class_index(GOEMOTIONS.get(name, name))
+        if index is not None:
+            found.setdefault(classes.classes[index], []).append(name)
+    assert {c: sorted(names) for c, names in found.items()} == {c: sorted(n.split()) for c, n in MERGED.items()}
+
+
 @pytest.mark.corpora
 def test_real_goemotions(corpora_dir: Path) -> None:
     corpus = goemotions.read(corpora_dir / "goemotions")
@@ -65,4 +84,7 @@ def test_real_goemotions(corpora_dir: Path) -> None:
     assert summary["splits"] == {"dev": 5426, "test": 5427, "train": 43410}
     # 83 % of the comments have one label (Demszky et al. 2020).
     assert sum(u.label is None for u in corpus.utterances) / len(corpus.utterances) == pytest.approx(0.17, abs=0.01)
+    classes = label_set("emotions4")
+    four = [u.split for u in corpus.utterances if classes.class_index(u.label, u.original_label) is not None]
+    assert {split: four.count(split) for split in goemotions.SPLITS} == {"train": 29748, "dev": 3702, "test": 3714}
     assert find_problems(corpus) == []

@@ -8,6 +8,7 @@ import torch
 
 from emofuse.checkpoint import Checkpoint
 from emofuse.features.lexical import WordVectors
+from emofuse.features.subwords import Subwords
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.media.segment import Segment, Word
 from emofuse.models import build, make_config
@@ -39,6 +40,13 @@ def speech_part() -> Part:
 
 def text_part() -> Part:
     return part("cma-text", "text", d_model=10, n_heads=2, word_dim=4)
+
+
+def subword_part() -> Part:
+    vocabulary = Subwords({"so": 1, "good": 2, "bad": 3}, n_grams=50, n_pairs=20)
+    feature = FittedFeature(FeatureConfig(kind="subwords", n_grams=50, n_pairs=20), vectors=vocabulary)
+    sizes = {"word_dim": 4, "d_model": 8, "n_heads": 2, "n_words": 3, "n_grams": 50, "n_pairs": 20}
+    return part("cma-subword", "text", features={"text": feature}, **sizes)
 
 
 def noise(seconds: float) -> np.ndarray:
@@ -293,3 +301,15 @@ def test_attention_across_modalities_gives_their_weights():
     expected = p.model.modality_weights(**inputs)["text"][0, 1]  # type: ignore[operator]
     assert judged[1] is not None
     assert judged[1].weights["text"] == pytest.approx(expected.item())
+
+
+def test_words_of_a_trained_vocabulary_carry_the_attention_and_an_unknown_one_its_share():
+    judgement = one(subword_part(), Utterance(Segment(0.0, 1.0, text="So gooood, good!")))
+    assert judgement.words is not None
+    assert judgement.words.shape == (3,)
+    assert judgement.words.sum() == pytest.approx(1)
+    assert (judgement.words > 0).all()
+
+
+def test_a_text_in_another_language_is_no_evidence_to_a_trained_vocabulary():
+    assert subword_part().judge([Utterance(Segment(0.0, 1.0, text="das ist so gut"))]) == [None]

@@ -7,11 +7,14 @@ import soundfile as sf
 import torch
 
 from emofuse.batching import IGNORE
+from emofuse.checkpoint import load_checkpoint, save_checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
 from emofuse.features.acoustic import N_BINS, log_power_spectrogram
 from emofuse.features.projection import fit_projection
+from emofuse.features.subwords import Subwords
 from emofuse.labels import label_set
+from emofuse.protocol import inputs
 from emofuse.protocol.inputs import (
     FeatureConfig,
     FittedFeature,
@@ -19,6 +22,7 @@ from emofuse.protocol.inputs import (
     feature_state,
     fit_feature,
     load_raw,
+    load_subwords,
     load_vectors,
     make_examples,
     pool_rows,
@@ -94,6 +98,89 @@ class TestVectors:
             expected = np.array(written[word].split(), np.float32)
             np.testing.assert_array_equal(kept.vectors[kept.index[word]], expected.astype(np.float16))
             assert (kept.vectors[kept.index[word]] != expected).any()
+
+
+class TestSubwords:
+    def test_words_that_come_twice_then_the_most_frequent_start_at_their_vectors(self, tmp_path: Path) -> None:
+        file = write_vectors(tmp_path)
+        config = FeatureConfig(kind="subwords", word_vectors=str(file), vocabulary_size=4)
+        found = load_subwords(config, ["Rage, lol!", "rage lol tears"])
+        assert list(found.index.items()) == [("rage", 1), ("lol", 2), ("the", 3), ("of", 4)]
+        assert found.start is not None
+        assert found.start.shape == (5, 3)
+        assert not found.start[[0, 2]].any()  # no word, and a word without a vector
+        written = dict(line.split(" ", 1) for line in file.read_text().splitlines())
+        np.testing.assert_array_equal(found.start[1], np.array(written["rage"].split(), np.float32))
+
+    def test_what_minilm_makes_of_a_word_stands_beside_its_vector(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = FeatureConfig(
+            kind="subwords", word_vectors=str(write_vectors(tmp_path)), vocabulary_size=3, minilm_dim=2
+        )
+        asked: list[list[str]] = []
+
+        def made_up(words: list[str], dim: int) -> np.ndarray:
+            asked.append(list(words))
+            return np.ones((len(words), dim), np.float32)
+
+        monkeypatch.setattr(inputs, "minilm_words", made_up)
+        plain = load_subwords(config.model_copy(update={"minilm_dim": 0}), ["rage rage"]).start
+        found = load_subwords(config, ["rage rage"])
+        assert asked == [["rage", "the", "of"]]
+        assert plain is not None
+        assert found.start is not None
+        assert found.dim == 5
+        np.testing.assert_array_equal(found.start[:, :3], plain)
+        np.testing.assert_allclose(found.start[1:, 3:], plain[1:].std(), rtol=1e-6)
+        assert not found.start[0].any()
+
+    def test_training_starts_there_and_a_checkpoint_understands_what_training_did(self, tmp_path: Path) -> None:
+        recipe = text_recipe(write_vectors(tmp_path))
+        texts = ["glad glad", "tears", "rage rage tears", "so glad", "the rage", "tears tears"]
+        labels = ["happy", "sad", "angry"] * 2
+        parts = ["train"] * 3 + ["dev", "dev", "test"]
+        utterances = tuple(
+            Utterance(f"u{i}", "manifest", label=y, split=p, text=t)
+            for i, (t, y, p) in enumerate(zip(texts, labels, parts, strict=True))
+        )
+        corpus = Corpus("manifest", utterances)
+        fold = make_folds(corpus, "split", "emotions4", 0)[0]
+        run = FoldRun(Inputs(recipe, corpus, utterances), fold, 0)
+        vocabulary = run.features("cma-subword")["text"].vectors
+        assert isinstance(vocabulary, Subwords)
+        assert vocabulary.start is not None
+        done = run.train("cma-subword")
+        moved = (done.model.words.weight.detach().numpy() - vocabulary.start)[1:]
+        assert np.abs(moved).max() < 1e-3  # one step of 1e-4 from where it started
+        assert run.test("cma-subword", done).y_prob.shape == (1, 4)
+        saved = tmp_path / "model"
+        save_checkpoint(saved, run.checkpoint("cma-subword", done, run.test("cma-subword", done)))
+        again = load_checkpoint(saved)
+        assert all(again.model.words.weight[:, 0].half().float() == again.model.words.weight[:, 0])
+        loaded = feature_from_state(again.features["text"], again.feature_arrays["text"]).vectors
+        assert loaded is not None
+        np.testing.assert_array_equal(loaded.encode("so glad, lol"), vocabulary.encode("so glad, lol"))
+
+
+def text_recipe(vectors: Path) -> Recipe:
+    feature = {"kind": "subwords", "word_vectors": str(vectors), "vocabulary_size": 6, "n_grams": 30, "n_pairs": 20}
+    return Recipe.model_validate(
+        {
+            "name": "t",
+            "paper": "t",
+            "command": "t",
+            "expected": "t",
+            "corpus": "manifest",
+            "protocol": "split",
+            "labels": "emotions4",
+            "metric": "f1_macro",
+            "systems": ["cma-subword"],
+            "features": {"text": feature},
+            "model": {"d_model": 8, "n_heads": 2},
+            "training": {"max_epochs": 1, "learning_rate": 1e-4},
+        }
+    )
 
 
 def stored(rows: list[list[float]], nan_allowed: tuple[str, ...] = ()) -> Corpus:

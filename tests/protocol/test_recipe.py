@@ -233,3 +233,23 @@ def test_what_a_recipe_stores_is_read_back(recipe_file):
     again = Recipe.model_validate(recipe.model_dump(mode="json"))
     assert again == recipe
     assert again.fingerprint() == recipe.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('kind = "words"', 'kind = "subwords"'),
+        ('"cma-text", "clstm-mma"', '"cma-subword"'),
+    ],
+)
+def test_words_that_are_trained_go_with_their_system_alone(recipe_file, old, new):
+    recipe_file.write_text(TEXT.replace(old, new).split("[overrides")[0].replace("n_classes = 4", ""))
+    with pytest.raises(ConfigError, match="cma-subword, and no other system, takes"):
+        load_recipe(recipe_file)
+
+
+def test_a_recipe_may_name_what_selects(recipe_file):
+    assert load_recipe(recipe_file).primary_metric == "ua"
+    assert load_recipe(recipe_file, ["metric=f1_macro"]).primary_metric == "f1_macro"
+    with pytest.raises(ConfigError, match="metric"):
+        load_recipe(recipe_file, ["metric=ece"])  # less is better

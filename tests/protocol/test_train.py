@@ -182,6 +182,9 @@ def test_class_weights_by_hand():
     torch.testing.assert_close(class_weights(examples, 3), torch.tensor([4 / 9, 4 / 3, 4 / 3]))
     balanced = [Example((str(i),), np.array([i % 2]), {}) for i in range(6)]
     torch.testing.assert_close(class_weights(balanced, 2), torch.ones(2))
+    # Half of the way between none and all, on a scale of factors.
+    torch.testing.assert_close(class_weights(examples, 3, 0.5), torch.tensor([2 / 3, 2 / 3**0.5, 2 / 3**0.5]))
+    torch.testing.assert_close(class_weights(examples, 3, 0.0), torch.ones(3))
 
 
 def small_mma(name: str = "clstm-mma") -> torch.nn.Module:

@@ -164,7 +164,6 @@ def train(
     from emofuse.checkpoint import refuse_foreign_folder, save_checkpoint
     from emofuse.protocol.benchmark import Plan, Session
     from emofuse.protocol.recipe import load_recipe
-    from emofuse.protocol.splits import protocol
 
     chosen = load_recipe(recipe, assignments or [])
     name = system or chosen.systems[-1]
@@ -179,7 +178,7 @@ def train(
     run = session.fold_run(folds.index(fold) if fold else 0, seed)
     parts = f"{len(run.train_ids)} train, {len(run.select_ids)} {selection.value}, {len(run.fold.test)} test"
     print(f"{name} on {chosen.corpus}, {chosen.protocol}, fold {run.fold.name}, seed {seed}: {parts} utterances")
-    metric = protocol(chosen.protocol).metric
+    metric = chosen.primary_metric
     state = out.with_name(f"{out.name}.state.partial") / f"{run.fold.name}-{seed}-{session.plan.fingerprint}"
     with progress_bar() as progress:
         task = progress.add_task(name, total=None)

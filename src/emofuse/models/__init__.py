@@ -11,6 +11,7 @@ from emofuse.errors import ConfigError
 from emofuse.models.alignment import Alignment, AlignmentConfig
 from emofuse.models.bclstm import BcLSTM, BcLSTMConfig, UnimodalContext
 from emofuse.models.cma import CMA, CMAConfig
+from emofuse.models.cma_subword import SubwordCMA, SubwordConfig
 from emofuse.models.face_cnn import FaceCNN, FaceCNNConfig
 from emofuse.models.linear import LinearClassifier, LinearConfig
 from emofuse.models.mlp import MLP, MLPConfig
@@ -79,6 +80,7 @@ MODELS: dict[str, System] = {
     "cma-speech": _cma(modalities=("speech",)),
     "cma-speech-spectrogram": _cma(modalities=("speech",), speech_input="spectrogram"),
     "cma-text": _cma(modalities=("text",)),
+    "cma-subword": System(_CMA_PAPER, "utterance", ("text",), SubwordConfig, SubwordCMA, {}),
     "clstm-speech": _mman(lambda c: EarlyFusion(c, ("speech",)), ("speech",)),
     "clstm-visual": _mman(lambda c: EarlyFusion(c, ("visual",)), ("visual",)),
     "clstm-text": _mman(lambda c: EarlyFusion(c, ("text",)), ("text",)),

@@ -18,6 +18,7 @@ from emofuse.media.segment import Segment, Word
 from emofuse.media.video import Frame
 from emofuse.models import system
 from emofuse.models.cma import CMA
+from emofuse.models.cma_subword import SubwordCMA
 from emofuse.models.mman import MMAN, MultiModalFusion
 from emofuse.prediction import Moment
 from emofuse.protocol.inputs import FittedFeature, feature_from_state, pool_rows, speech_array
@@ -241,7 +242,7 @@ class Part:
         inputs = self._collate(arrays)
         with torch.inference_mode():
             logits = self.model(**inputs).double().numpy().reshape(-1) / self.temperature
-            received = self.model.attention_received(**inputs) if isinstance(self.model, CMA) else {}
+            received = self.model.attention_received(**inputs) if isinstance(self.model, CMA | SubwordCMA) else {}
         # Nobody asks for what stands alone: words then share alike, of the sound nothing is said.
         asked = {m: r[0].double().numpy() for m, r in received.items() if m in arrays and bool(r.any())}
         words = None

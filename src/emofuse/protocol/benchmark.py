@@ -26,7 +26,7 @@ from emofuse.protocol.linear import C_GRID, fit_linear
 from emofuse.protocol.metrics import confusion, recalls
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs, RunResult, choose_device
-from emofuse.protocol.splits import Fold, make_folds, protocol
+from emofuse.protocol.splits import Fold, make_folds
 from emofuse.protocol.statistics import METRICS, bootstrap_ci, holm, mcnemar, paired_bootstrap, wilcoxon_runs
 from emofuse.protocol.train import train_epoch
 
@@ -277,7 +277,7 @@ def summarise(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
     """The content of ``report.json``."""
     by_system = {name: [r for r in results if r.system == name] for name in plan.recipe.systems}
     names = list(by_system)
-    metric = protocol(plan.recipe.protocol).metric
+    metric = plan.recipe.primary_metric
     pairs = [(a, b) for i, b in enumerate(names) for a in names[i + 1 :]]
     comparisons = [compare(by_system[a], by_system[b], metric) for a, b in pairs]
     corrected = holm([c["p_value"] for c in comparisons])

@@ -1,6 +1,7 @@
 """From utterances to what a model sees: raw arrays once, then whatever must be fitted inside a fold."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -25,6 +26,8 @@ from emofuse.features.lexical import WordVectors, load_word_vectors, tokenize
 from emofuse.features.projection import Projection, fit_projection
 from emofuse.features.running import running_deviation
 from emofuse.features.store import FeatureStore
+from emofuse.features.subwords import Subwords
+from emofuse.features.text_encoders import minilm_words
 from emofuse.labels import LabelSet
 from emofuse.media.audio import SAMPLE_RATE, read_audio
 from emofuse.media.image import read_face
@@ -40,7 +43,8 @@ class FeatureConfig(BaseModel):
 
     Attributes:
         kind: ``stored``: the corpus' own vector. ``waveform`` and ``spectrogram``: from the audio
-            file. ``words``: word vectors. ``text-cnn``: the hidden layer of a text CNN over word
+            file. ``words``: word vectors. ``subwords``: ids of words and their parts, for embeddings that
+            are trained. ``text-cnn``: the hidden layer of a text CNN over word
             vectors, trained inside the fold. ``face``: a face image, 48 × 48 grey values.
             ``extract``: a feature of `EXTRACTORS`.
         extractor: ``extract``: its name.
@@ -58,13 +62,17 @@ class FeatureConfig(BaseModel):
         word_vectors: Source as `load_word_vectors` takes it.
         max_words: Words kept of an utterance.
         vocabulary_size: Most frequent word vectors kept beside the corpus' own words, so that a
-            trained model knows words that its corpus lacks.
+            trained model knows words that its corpus lacks. ``subwords``: all words with an embedding
+            of their own, those that the corpus has twice and then the most frequent ones.
+        minilm_dim: ``subwords``: so many numbers of what MiniLM makes of each word, beside its word vector, for
+            the embeddings to start from; the trained system does not need MiniLM. 0: none.
+        n_grams, n_pairs: ``subwords``: hash buckets of letter n-grams and of pairs of words.
         dropout, max_epochs: ``text-cnn``: of its training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["stored", "waveform", "spectrogram", "words", "text-cnn", "face", "extract"]
+    kind: Literal["stored", "waveform", "spectrogram", "words", "subwords", "text-cnn", "face", "extract"]
     extractor: str = ""
     encoder: str | None = None
     pooling: Literal["statistics", "mean", "functionals", "none"] = "statistics"
@@ -76,6 +84,9 @@ class FeatureConfig(BaseModel):
     word_vectors: str = "glove-6b-50d"
     max_words: int = Field(50, ge=1)
     vocabulary_size: int = Field(20_000, ge=0)
+    minilm_dim: int = Field(0, ge=0)
+    n_grams: int = Field(20_000, ge=1)
+    n_pairs: int = Field(65_536, ge=1)
     dropout: float = Field(0.5, ge=0, lt=1)
     max_epochs: int = Field(30, ge=1)
 
@@ -175,23 +186,40 @@ def load_vectors(config: FeatureConfig, texts: Sequence[str]) -> WordVectors:
     return WordVectors({w: i for i, w in enumerate(kept)}, vectors, table.name)
 
 
+def load_subwords(config: FeatureConfig, texts: Sequence[str]) -> Subwords:
+    """The words that a corpus has at least twice, then the most frequent ones, starting at their word vectors."""
+    table = load_word_vectors(config.word_vectors)
+    counts = Counter(token for text in texts for token in tokenize(text))
+    own = [token for token, n in counts.most_common() if n > 1]
+    words = list(dict.fromkeys([*own, *table.index]))[: config.vocabulary_size]
+    start = np.zeros((config.vocabulary_size + 1, table.dim), np.float32)
+    for i, word in enumerate(words, start=1):
+        if word in table.index:
+            start[i] = table.vectors[table.index[word]]
+    if config.minilm_dim:
+        more = np.zeros((len(start), config.minilm_dim), np.float32)
+        more[1 : 1 + len(words)] = minilm_words(words, config.minilm_dim) * start[1 : 1 + len(words)].std()
+        start = np.concatenate([start, more], axis=1)
+    return Subwords({word: i for i, word in enumerate(words, start=1)}, config.n_grams, config.n_pairs, start)
+
+
 @dataclass(frozen=True)
 class RawInput:
     """What one modality gives before anything is fitted: the same in every fold.
 
     Attributes:
         arrays: Utterance id to array.
-        vectors: The word vectors it was made with, where it has any.
+        vectors: The word vectors or the vocabulary it was made with, where it has any.
         lacks: Utterance id to why it has no array.
     """
 
     arrays: dict[str, np.ndarray]
-    vectors: WordVectors | None = None
+    vectors: WordVectors | Subwords | None = None
     lacks: Mapping[str, str] = field(default_factory=dict)
 
 
 def _raw_array(
-    u: Utterance, corpus: Corpus, modality: str, config: FeatureConfig, words: WordVectors | None
+    u: Utterance, corpus: Corpus, modality: str, config: FeatureConfig, words: WordVectors | Subwords | None
 ) -> np.ndarray:
     """One modality of one utterance that has it, before anything fitted is applied."""
     if config.kind == "stored":
@@ -214,7 +242,7 @@ def read_raw(
     corpus: Corpus,
     modality: str,
     config: FeatureConfig,
-    vectors: WordVectors | None,
+    vectors: WordVectors | Subwords | None,
     store: Path | None = None,
 ) -> dict[str, np.ndarray]:
     """One modality of many utterances, by id; shows its progress on stderr where files are read.
@@ -255,8 +283,9 @@ def load_raw(
         others = f", nor has any other of {len(lacks)}" if len(lacks) > 1 else ""
         raise DataError(f"{corpus.name}: utterance {utterances[0].id} {lacks[utterances[0].id]}{others}")
     vectors = None
-    if config.kind in ("words", "text-cnn"):
-        vectors = load_vectors(config, [u.text for u in utterances if u.text])
+    if config.kind in ("words", "text-cnn", "subwords"):
+        load = load_subwords if config.kind == "subwords" else load_vectors
+        vectors = load(config, [u.text for u in utterances if u.text])
     return RawInput(read_raw(utterances, corpus, modality, config, vectors, store), vectors, lacks)
 
 
@@ -266,7 +295,7 @@ class FittedFeature:
 
     config: FeatureConfig
     projection: Projection | None = None
-    vectors: WordVectors | None = None
+    vectors: WordVectors | Subwords | None = None
     text_cnn: TextCNN | None = None
     extractor: Extractor | None = None
 
@@ -336,14 +365,14 @@ def fit_feature(
     select: dict[str, np.ndarray],
     labels: Mapping[str, int],
     *,
-    vectors: WordVectors | None,
+    vectors: WordVectors | Subwords | None,
     n_classes: int,
     metric: str,
     seed: int,
     device: torch.device,
 ) -> FittedFeature:
     """Fit a modality's transform on the training part; the selection part only stops the text CNN."""
-    if config.kind in ("waveform", "words", "face"):
+    if config.kind in ("waveform", "words", "subwords", "face"):
         return FittedFeature(config, vectors=vectors)
     extractor = make_extractor(config.extractor, config.encoder) if config.kind == "extract" else None
     if config.is_sequence:
@@ -436,7 +465,9 @@ def feature_state(fitted: FittedFeature) -> tuple[dict[str, Any], dict[str, np.n
     arrays: dict[str, np.ndarray] = {}
     if fitted.projection is not None:
         arrays |= {f"projection.{k}": v.astype(np.float32) for k, v in fitted.projection.to_arrays().items()}
-    if fitted.vectors is not None:
+    if isinstance(fitted.vectors, Subwords):  # its embeddings are the system's
+        meta["words"] = "\n".join(fitted.vectors.index)
+    elif fitted.vectors is not None:
         # One string, not a list: an indented config.json would give every word a line.
         meta |= {"words": "\n".join(fitted.vectors.index), "table": fitted.vectors.name}
         arrays["vectors"] = fitted.vectors.vectors.astype(np.float16)
@@ -454,16 +485,19 @@ def feature_from_state(meta: dict[str, Any], arrays: Mapping[str, np.ndarray]) -
     def under(prefix: str) -> dict[str, np.ndarray]:
         return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
+    config = FeatureConfig(**meta["config"])
     projection, vectors, text_cnn = None, None, None
     if arrays_of_projection := under("projection."):
         projection = Projection.from_arrays(arrays_of_projection)
-    if "words" in meta:
+    if config.kind == "subwords":
+        index = {word: i for i, word in enumerate(meta["words"].split("\n"), start=1)}
+        vectors = Subwords(index, config.n_grams, config.n_pairs)
+    elif "words" in meta:
         index = {word: i for i, word in enumerate(meta["words"].split("\n"))}
         vectors = WordVectors(index, arrays["vectors"].astype(np.float32), meta["table"])
     if "text_cnn" in meta:
         text_cnn = TextCNN(make_config("text-cnn", **meta["text_cnn"]))
         text_cnn.load_state_dict({k: torch.from_numpy(v) for k, v in under("text_cnn.").items()})
-    config = FeatureConfig(**meta["config"])
     extractor = make_extractor(config.extractor, config.encoder) if config.kind == "extract" else None
     if extractor is not None and json.loads(json.dumps(dict(extractor.settings))) != meta["extractor_settings"]:
         raise ConfigError(

@@ -47,6 +47,7 @@ class Recipe(BaseModel):
         labels: Label set, for a protocol that has none of its own.
         other_labels: What becomes of utterances whose label the protocol leaves out. ``drop``: they are not
             there. ``context``: a conversation system sees them in their dialogue, without their labels.
+        metric: What selects on dev, where it is not the protocol's own.
         systems: Names as in `MODELS`.
         features: Modality to how its input is made.
         model: Sizes that differ from the paper's, for all systems.
@@ -65,6 +66,7 @@ class Recipe(BaseModel):
     protocol: str
     labels: str | None = None
     other_labels: Literal["drop", "context"] = "drop"
+    metric: Literal["wa", "ua", "f1_macro", "f1_weighted"] | None = None
     systems: tuple[str, ...] = Field(min_length=1)
     features: dict[str, FeatureConfig] = Field(min_length=1)
     model: dict[str, Any] = Field(default_factory=dict)
@@ -95,6 +97,9 @@ class Recipe(BaseModel):
                     self._check_linear(name)
                     continue
                 self._check_training(name)
+                text = self.features.get("text")
+                if "text" in needed and text is not None and (name == "cma-subword") != (text.kind == "subwords"):
+                    raise ConfigError('cma-subword, and no other system, takes features.text of kind "subwords"')
                 speech = self.features.get("speech")
                 if isinstance(config, CMAConfig) and speech is not None and speech.kind == "extract":
                     if config.speech_input == "waveform" and "speech" in needed:
@@ -119,6 +124,11 @@ class Recipe(BaseModel):
             raise ConfigError(f"training.augment: {name} hears no recording; set it in overrides of those that do")
         if training.mask_bands and (speech is None or not speech.is_sequence):
             raise ConfigError(f"training.mask_bands: {name} sees no spectrogram; set it in overrides of those that do")
+
+    @property
+    def primary_metric(self) -> str:
+        """What selects on dev and stands first in a report: a key of `compute_metrics`."""
+        return self.metric or protocol(self.protocol).metric
 
     def _model_settings(self, name: str) -> dict[str, Any]:
         shared = {} if system(name).config in _OF_A_VECTOR else self.model  # there are no sizes to share
@@ -184,6 +194,9 @@ class Recipe(BaseModel):
             return make_config(name, **settings | {"n_features": dims["speech"]})
         if "text" in entry.modalities:
             settings["word_dim"] = dims["text"]
+        if name == "cma-subword":
+            text = self.features["text"]
+            settings |= {"n_words": text.vocabulary_size, "n_grams": text.n_grams, "n_pairs": text.n_pairs}
         if "speech" in entry.modalities and self.feature_configs(name)["speech"].is_sequence:
             settings["n_bins"] = dims["speech"]
         return make_config(name, **settings)

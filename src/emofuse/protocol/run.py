@@ -16,6 +16,7 @@ from emofuse.batching import IGNORE, Example, labels_by_id, without
 from emofuse.checkpoint import Checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
+from emofuse.features.subwords import Subwords
 from emofuse.models import n_parameters, system
 from emofuse.models.linear import LinearConfig
 from emofuse.models.mman import MODALITIES
@@ -163,7 +164,7 @@ class FoldRun:
         self.recipe = inputs.recipe
         self.train_ids = fold.train if selection == "dev" else fold.train + fold.dev
         self.select_ids = fold.dev if selection == "dev" else fold.test
-        self.metric = protocol(self.recipe.protocol).metric
+        self.metric = self.recipe.primary_metric
         self.trained: dict[str, TrainedSystem] = {}
         self.refitted: dict[str, TrainedSystem] = {}
         self._fitted: dict[tuple[str, FeatureConfig], FittedFeature] = {}
@@ -242,8 +243,13 @@ class FoldRun:
         """Train a system on this fold; with `TrainingConfig.refit` once more, on train and dev together."""
         features = self.features(name)
         sizes = self.recipe.sizes(name, len(self.fold.classes.classes), {m: f.dim for m, f in features.items()})
+        vocabulary = features["text"].vectors if "text" in features else None
+        start_from = {}
+        if isinstance(vocabulary, Subwords) and vocabulary.start is not None:
+            start_from["words.weight"] = torch.from_numpy(vocabulary.start)
         rate = features["speech"].steps_per_s if "speech" in features else 0.0
         common = {"metric": self.metric, "seed": self.seed, "device": self.device, "sample_rate": rate}
+        common |= {"start_from": start_from}
         train, select = self.examples(name, self.train_ids), self.examples(name, self.select_ids)
         settings = self.recipe.training_config
         done = train_system(

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from emofuse.batching import IGNORE, Example, evaluation_batches, labels_by_id, 
 from emofuse.errors import ConfigError, DataError
 from emofuse.models import build, system
 from emofuse.models.cma import CMAConfig
+from emofuse.models.cma_subword import SubwordConfig
 from emofuse.models.linear import LinearClassifier, LinearConfig
 from emofuse.models.mman import MMANConfig, StagedFusion
 from emofuse.models.text_cnn import TextCNNConfig
@@ -41,6 +42,7 @@ class TrainingConfig:
         max_epochs: Upper bound.
         patience: Epochs without a better selection score before stopping; 0: never stop early.
         class_weights: Weight the loss by inverse class frequency in train (helps UA).
+        weight_power: Those weights are raised to this power: between 0 (none) and 1 lies what helps macro F1.
         label_smoothing: Of the cross-entropy.
         clip_norm: Gradient norm is clipped to this; 0: never.
         crop_s: Train on random parts of this many seconds of speech; 0: on whole clips.
@@ -62,6 +64,7 @@ class TrainingConfig:
     max_epochs: int = 60
     patience: int = 10
     class_weights: bool = False
+    weight_power: float = 1.0
     label_smoothing: float = 0.0
     clip_norm: float = 5.0
     crop_s: float = 0.0
@@ -79,7 +82,7 @@ class TrainingConfig:
         for name in ("learning_rate", "batch_size", "max_epochs", "average_epochs"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}, need more than 0")
-        for name in ("weight_decay", "patience", "clip_norm", "crop_s", "label_smoothing", "augment"):
+        for name in ("weight_decay", "weight_power", "patience", "clip_norm", "crop_s", "label_smoothing", "augment"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}, need 0 or more")
         if self.augment > 1:
@@ -124,11 +127,11 @@ def score(model: nn.Module, examples: Sequence[Example], level: str, device: tor
     return compute_metrics(np.array(list(labels.values())), np.stack([probabilities[i] for i in labels]))
 
 
-def class_weights(examples: Sequence[Example], n_classes: int) -> Tensor:
-    """Inverse class frequency in train, scaled so that a balanced set has weight 1 everywhere."""
+def class_weights(examples: Sequence[Example], n_classes: int, power: float = 1.0) -> Tensor:
+    """Inverse class frequency in train to a power, scaled so that a balanced set has weight 1 everywhere."""
     labels = np.concatenate([e.labels for e in examples])
     counts = np.bincount(labels[labels != IGNORE], minlength=n_classes)
-    return torch.tensor(counts.sum() / (n_classes * np.maximum(counts, 1)), dtype=torch.float32)
+    return torch.tensor((counts.sum() / (n_classes * np.maximum(counts, 1))) ** power, dtype=torch.float32)
 
 
 def train_epoch(
@@ -212,7 +215,7 @@ def fit(
     optimiser = torch.optim.AdamW(
         trainable.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    weight = class_weights(train, n_classes).to(device) if config.class_weights else None
+    weight = class_weights(train, n_classes, config.weight_power).to(device) if config.class_weights else None
     best: dict[str, Tensor] = {}
     result = FitResult(0)
     best_score = -1.0
@@ -310,7 +313,7 @@ class TrainedSystem:
 
 def train_system(
     name: str,
-    model_config: CMAConfig | MMANConfig | TextCNNConfig | LinearConfig,
+    model_config: CMAConfig | SubwordConfig | MMANConfig | TextCNNConfig | LinearConfig,
     training: Callable[[str], TrainingConfig],
     train: Sequence[Example],
     select: Sequence[Example] | None,
@@ -322,6 +325,7 @@ def train_system(
     vary: Vary | None = None,
     state_dir: Path | None = None,
     trained: dict[str, TrainedSystem] | None = None,
+    start_from: Mapping[str, Tensor] | None = None,
     on_epoch: Callable[[str, dict[str, float]], None] | None = None,
 ) -> TrainedSystem:
     """Train a system by name; a staged one (cLSTM-LF, MMAN) part by part, then its fusion (Pan et al., Sec. 2.2).
@@ -341,6 +345,7 @@ def train_system(
         vary: As `training_batches` takes it.
         state_dir: Folder for resumable state.
         trained: Systems trained before on the same fold and seed: looked up and added to.
+        start_from: Values that some of the weights start from, by the parameter's name; the others are drawn.
         on_epoch: Called with the name of the system in training and its history entry.
     """
     trained = {} if trained is None else trained
@@ -349,6 +354,8 @@ def train_system(
     start, cpu_start = time.perf_counter(), time.process_time()
     torch.manual_seed(stable_seed(seed, name))
     model = build(name, model_config).to(device)
+    if start_from:
+        model.load_state_dict({**model.state_dict(), **start_from})
     seconds = cpu_seconds = 0.0
     report = None if on_epoch is None else lambda entry: on_epoch(name, entry)
     if isinstance(model, LinearClassifier):
