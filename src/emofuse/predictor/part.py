@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from emofuse.batching import IGNORE, Example, collate, speaker_turns
 from emofuse.checkpoint import Checkpoint
@@ -21,6 +21,7 @@ from emofuse.models.cma import CMA
 from emofuse.models.cma_subword import SubwordCMA
 from emofuse.models.mman import MMAN, MultiModalFusion
 from emofuse.prediction import Moment
+from emofuse.predictor.evidence import leave_out
 from emofuse.protocol.inputs import FittedFeature, feature_from_state, pool_rows, speech_array
 
 WINDOW_S = 10.0
@@ -252,7 +253,26 @@ class Part:
         if "speech" in asked:
             start_s = u.segment.start_s + samples.start / SAMPLE_RATE
             moments = _moments(asked["speech"], start_s, (samples.stop - samples.start))
+        elif waveform is not None and set(arrays) == {"speech"}:
+            weights = self._left_out(waveform, int(logits.argmax()))
+            moments = _moments(weights, u.segment.start_s + samples.start / SAMPLE_RATE, len(waveform))
         return Judgement(softmax(logits), tuple(arrays), words, moments)
+
+    def _left_out(self, waveform: np.ndarray, decided: int) -> np.ndarray:
+        """(n_stretches,) share of each stretch in the decision, where a model has no attention: see `leave_out`."""
+        feature = self.features["speech"]
+        n_stretches = max(1, round(len(waveform) / SAMPLE_RATE / MOMENT_S))
+        if feature.extractor is None or feature.extractor.rate_hz is None:
+            return np.full(n_stretches, 1 / n_stretches)
+
+        def log_probability(versions: list[np.ndarray]) -> np.ndarray:
+            vectors = feature.transform([pool_rows(rows, feature.config) for rows in versions])
+            examples = [Example(("",), np.array([IGNORE]), {"speech": x}) for x in vectors]
+            with torch.inference_mode():
+                logits = self.model(**collate(examples, self.level).inputs).double().numpy()
+            return log_softmax(logits / self.temperature, axis=-1)[:, decided]
+
+        return leave_out(feature.extractor(waveform), n_stretches, log_probability)
 
 
 def _extracted(feature: FittedFeature, u: Utterance, waveform: np.ndarray | None) -> np.ndarray | None:
