@@ -329,7 +329,7 @@ class FittedFeature:
         if self.config.kind == "waveform":
             return np.zeros(0, np.float32)
         n = self.dim // 2 if self.config.relative else self.dim
-        in_time = self.config.is_sequence or self.config.kind == "words"
+        in_time = self.config.is_sequence or self.config.kind in ("words", "subwords")
         return np.zeros((0, n) if in_time else n, np.float32)
 
     def apply(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
