@@ -88,7 +88,9 @@ def test_a_gain_does_not_change_the_decision(waveform: np.ndarray) -> None:
 def test_folders_on_disk_give_the_same_predictions(tmp_path: Path, waveform: np.ndarray) -> None:
     save_checkpoint(tmp_path / "m" / "speech", speech_checkpoint())
     save_checkpoint(tmp_path / "m" / "text", text_checkpoint())
-    (tmp_path / "m" / "fusion.json").write_text(json.dumps({"parts": {"speech": 1.0, "text": 0.5}}))
+    (tmp_path / "m" / "fusion.json").write_text(
+        json.dumps({"parts": {"speech": 1.0, "text": {"angry": 0.5, "happy": 0.5}}})
+    )
     clip = tmp_path / "clip.wav"
     soundfile.write(clip, waveform, 16_000, subtype="FLOAT")
     direct = Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")], [1.0, 0.5])
@@ -216,8 +218,9 @@ def test_parts_must_share_their_classes() -> None:
 
 
 def test_a_reliability_out_of_range_is_one_line() -> None:
-    with pytest.raises(ConfigError, match="speech: reliability is 0, need more than 0 and at most 1"):
-        Predictor([Part(speech_checkpoint(), "s")], [0])
+    for wrong in (1.5, -0.1, np.array([0.5, 0.5, 0.5])):
+        with pytest.raises(ConfigError, match=r"speech: reliability is .*, need 0 to 1, or that for each class"):
+            Predictor([Part(speech_checkpoint(), "s")], [wrong])
 
 
 def test_a_model_on_stored_features_says_why_it_cannot() -> None:

@@ -22,7 +22,7 @@ from emofuse.prediction import Moment, Prediction, Timeline, WordEvidence, to_pa
 from emofuse.predictor.faces import FaceFinder
 from emofuse.predictor.part import Judgement, Part, Utterance
 from emofuse.predictor.utterances import Sources, find_utterances
-from emofuse.protocol.pool import discounted, pool
+from emofuse.protocol.pool import Reliability, discounted, pool
 
 __all__ = [
     "FaceFinder",
@@ -52,9 +52,9 @@ class Predictor:
     """Predicts emotions in media files with one or more checkpoints."""
 
     def __init__(
-        self, parts: Sequence[Part], reliabilities: Sequence[float] | None = None, threshold: float = UNSURE
+        self, parts: Sequence[Part], reliabilities: Sequence[Reliability] | None = None, threshold: float = UNSURE
     ) -> None:
-        """`reliabilities`: how far each part is believed, in (0, 1], see `emofuse.protocol.pool`; None: fully.
+        """`reliabilities`: how far each part is believed, in [0, 1], see `emofuse.protocol.pool`; None: fully.
 
         The parts that have any of their modalities are pooled; one that is alone decides alone.
 
@@ -63,8 +63,8 @@ class Predictor:
         """
         reliabilities = [1.0] * len(parts) if reliabilities is None else reliabilities
         for part, r in zip(parts, reliabilities, strict=True):
-            if not 0 < r <= 1:
-                raise ConfigError(f"{part.title}: reliability is {r}, need more than 0 and at most 1")
+            if np.shape(r) not in ((), (len(part.classes),)) or not np.all((np.asarray(r) >= 0) & (np.asarray(r) <= 1)):
+                raise ConfigError(f"{part.title}: reliability is {r}, need 0 to 1, or that for each class")
         if len({part.classes for part in parts}) != 1:
             raise ConfigError(f"parts with different classes cannot be fused: {[list(p.classes) for p in parts]}")
         self.parts, self.reliabilities, self.threshold = tuple(parts), tuple(reliabilities), threshold
@@ -299,7 +299,8 @@ def load(path: str | Path | None = None, threshold: float = UNSURE) -> Predictor
     """A predictor from a checkpoint folder, a fusion folder, or (None) the model that ships with the package.
 
     A fusion folder holds one checkpoint folder a part and ``fusion.json``:
-    ``{"parts": {FOLDER: RELIABILITY, ...}}``, see `emofuse.protocol.pool`.
+    ``{"parts": {FOLDER: RELIABILITY, ...}}``, see `emofuse.protocol.pool`; a reliability is a number, or a number
+    for each class by name.
 
     Args:
         path: The folder, or ``default``.
@@ -316,9 +317,14 @@ def load(path: str | Path | None = None, threshold: float = UNSURE) -> Predictor
     if not fusion.exists():
         return Predictor([Part(load_checkpoint(folder), str(folder))], threshold=threshold)
     try:
-        parts: dict[str, float] = json.loads(fusion.read_text(encoding="utf-8"))["parts"]
-        reliabilities = [float(r) for r in parts.values()]
+        given: dict[str, float | dict[str, float]] = json.loads(fusion.read_text(encoding="utf-8"))["parts"]
+        given = {name: r if isinstance(r, dict) else float(r) for name, r in given.items()}
+        parts = [Part(load_checkpoint(folder / name), str(folder / name)) for name in given]
+        reliabilities = [_reliability(r, part) for r, part in zip(given.values(), parts, strict=True)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f'{fusion}: need {{"parts": {{FOLDER: RELIABILITY}}}} ({error!r})') from None
-    loaded = [Part(load_checkpoint(folder / name), str(folder / name)) for name in parts]
-    return Predictor(loaded, reliabilities, threshold)
+    return Predictor(parts, reliabilities, threshold)
+
+
+def _reliability(given: float | dict[str, float], part: Part) -> Reliability:
+    return np.array([float(given[name]) for name in part.classes]) if isinstance(given, dict) else given

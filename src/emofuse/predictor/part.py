@@ -253,7 +253,7 @@ class Part:
         if "speech" in asked:
             start_s = u.segment.start_s + samples.start / SAMPLE_RATE
             moments = _moments(asked["speech"], start_s, (samples.stop - samples.start))
-        elif waveform is not None and set(arrays) == {"speech"}:
+        elif waveform is not None and set(arrays) == {"speech"} and self.features["speech"].extractor is not None:
             weights = self._left_out(waveform, int(logits.argmax()))
             moments = _moments(weights, u.segment.start_s + samples.start / SAMPLE_RATE, len(waveform))
         return Judgement(softmax(logits), tuple(arrays), words, moments)
@@ -262,7 +262,8 @@ class Part:
         """(n_stretches,) share of each stretch in the decision, where a model has no attention: see `leave_out`."""
         feature = self.features["speech"]
         n_stretches = max(1, round(len(waveform) / SAMPLE_RATE / MOMENT_S))
-        if feature.extractor is None or feature.extractor.rate_hz is None:
+        assert feature.extractor is not None
+        if feature.extractor.rate_hz is None:
             return np.full(n_stretches, 1 / n_stretches)
 
         def log_probability(versions: list[np.ndarray]) -> np.ndarray:

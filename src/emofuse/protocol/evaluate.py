@@ -174,5 +174,5 @@ def _summary(y_true: np.ndarray, y_prob: np.ndarray, groups: Sequence[str], clas
         "recalls": dict(zip(classes, recalls(y_true, y_pred, len(classes)), strict=True)),
         "confusion": confusion(y_true, y_pred, len(classes)).tolist(),
         "calibration": reliability_diagram(y_true, y_prob),
-        "reliability": fit_reliability(y_prob, y_true),
+        "reliability": dict(zip(classes, fit_reliability(y_prob, y_true).tolist(), strict=True)),
     }
