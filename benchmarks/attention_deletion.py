@@ -31,7 +31,7 @@ from emofuse.corpora import load_corpus
 from emofuse.labels import label_set
 from emofuse.models.cma import CMA
 from emofuse.models.mman import MMAN, MultiModalFusion
-from emofuse.protocol.inputs import feature_from_state
+from emofuse.protocol.fitted import feature_from_state
 from emofuse.protocol.recipe import load_recipe
 from emofuse.protocol.run import FoldRun, Inputs
 from emofuse.protocol.splits import labelled, make_folds

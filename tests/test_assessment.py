@@ -15,7 +15,8 @@ from emofuse.errors import ConfigError, DataError
 from emofuse.features.lexical import WordVectors
 from emofuse.models import build, make_config
 from emofuse.predictor import Part, Predictor
-from emofuse.protocol.inputs import FeatureConfig, FittedFeature, feature_state
+from emofuse.protocol.feature import FeatureConfig
+from emofuse.protocol.fitted import FittedFeature, feature_state
 from emofuse.protocol.splits import make_folds
 
 CLASSES = ("angry", "happy", "neutral", "sad")

@@ -12,7 +12,8 @@ from emofuse.features.lexical import WordVectors
 from emofuse.features.projection import fit_projection
 from emofuse.models import build, make_config
 from emofuse.models.text_cnn import TextCNN, TextCNNConfig
-from emofuse.protocol.inputs import FeatureConfig, FittedFeature, feature_from_state, feature_state
+from emofuse.protocol.feature import FeatureConfig
+from emofuse.protocol.fitted import FittedFeature, feature_from_state, feature_state
 
 CLASSES = ("angry", "happy", "neutral", "sad")
 SIZES = {

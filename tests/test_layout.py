@@ -21,7 +21,7 @@ from emofuse.models.mman import MMANConfig
 from emofuse.models.mult import MulTConfig
 from emofuse.models.tensor_fusion import TensorFusionConfig
 from emofuse.models.text_cnn import TextCNNConfig
-from emofuse.protocol.inputs import FeatureConfig
+from emofuse.protocol.feature import FeatureConfig
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.splits import PROTOCOLS
 from emofuse.protocol.train import TrainingConfig
@@ -124,7 +124,7 @@ def test_the_parser_sees_what_is_forbidden(file: str, source: str) -> None:
     ("file", "source"),
     [
         ("protocol/run.py", "from emofuse.protocol.recipe import Recipe\nfrom emofuse.models import system"),
-        ("predictor/part.py", "from emofuse.protocol.inputs import speech_array"),
+        ("predictor/part.py", "from emofuse.protocol.feature import speech_array"),
         ("features/lexical.py", "from emofuse.errors import DataError\nimport emofuse_other"),
     ],
 )

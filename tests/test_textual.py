@@ -8,7 +8,8 @@ from emofuse.checkpoint import Checkpoint, save_checkpoint
 from emofuse.errors import ConfigError, DataError
 from emofuse.features.lexical import WordVectors
 from emofuse.models import build, make_config
-from emofuse.protocol.inputs import FeatureConfig, FittedFeature, feature_state
+from emofuse.protocol.feature import FeatureConfig
+from emofuse.protocol.fitted import FittedFeature, feature_state
 from emofuse.textual import text_cnn
 
 VECTORS = WordVectors({"good": 0, "bad": 1}, np.eye(3, dtype=np.float32)[:2], "two words")

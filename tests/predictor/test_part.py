@@ -15,7 +15,8 @@ from emofuse.models import build, make_config
 from emofuse.models.text_cnn import TextCNN
 from emofuse.prediction import Moment
 from emofuse.predictor.part import Judgement, Part, Utterance, merge_moments, window_starts
-from emofuse.protocol.inputs import FeatureConfig, FittedFeature, feature_state, speech_array
+from emofuse.protocol.feature import FeatureConfig, speech_array
+from emofuse.protocol.fitted import FittedFeature, feature_state
 
 CLASSES = ("angry", "happy")
 VECTORS = WordVectors({"good": 0, "bad": 1, "do": 2, "n't": 3}, np.eye(4, dtype=np.float32), "four words")

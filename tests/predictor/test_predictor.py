@@ -20,7 +20,8 @@ from emofuse.media.segment import Segment, Word
 from emofuse.models import build, make_config
 from emofuse.models.text_cnn import TextCNN
 from emofuse.predictor import Part, Predictor, Sources, Utterance, default_model, load
-from emofuse.protocol.inputs import FeatureConfig, FittedFeature, feature_state
+from emofuse.protocol.feature import FeatureConfig
+from emofuse.protocol.fitted import FittedFeature, feature_state
 
 CLASSES = ("angry", "happy")
 

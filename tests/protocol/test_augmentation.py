@@ -13,7 +13,8 @@ from emofuse.features.acoustic import log_mel_spectrogram
 from emofuse.features.projection import Projection
 from emofuse.protocol import augmentation as augmentation_module
 from emofuse.protocol.augmentation import Augmenter, waveform_config
-from emofuse.protocol.inputs import FeatureConfig, FittedFeature, speech_array
+from emofuse.protocol.feature import FeatureConfig, speech_array
+from emofuse.protocol.fitted import FittedFeature
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs
 from emofuse.protocol.splits import make_folds

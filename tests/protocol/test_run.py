@@ -12,7 +12,8 @@ from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError
 from emofuse.models import system
 from emofuse.protocol import run as run_module
-from emofuse.protocol.inputs import feature_from_state, make_examples
+from emofuse.protocol.examples import make_examples
+from emofuse.protocol.fitted import feature_from_state
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs, RunResult, choose_device
 from emofuse.protocol.splits import make_folds

@@ -22,7 +22,8 @@ from emofuse.models.cma_subword import SubwordCMA
 from emofuse.models.mman import MMAN, MultiModalFusion
 from emofuse.prediction import Moment
 from emofuse.predictor.evidence import leave_out
-from emofuse.protocol.inputs import FittedFeature, feature_from_state, pool_rows, speech_array
+from emofuse.protocol.feature import pool_rows, speech_array
+from emofuse.protocol.fitted import FittedFeature, feature_from_state
 
 WINDOW_S = 10.0
 """Longest stretch of speech that a model sees at once, as in Krishna & Patil 2020."""

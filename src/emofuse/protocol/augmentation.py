@@ -9,7 +9,8 @@ import numpy as np
 from emofuse.batching import Example
 from emofuse.features.augment import DEFAULT, augment
 from emofuse.media.audio import SAMPLE_RATE
-from emofuse.protocol.inputs import FeatureConfig, FittedFeature, pool_rows, speech_steps
+from emofuse.protocol.feature import FeatureConfig, pool_rows, speech_steps
+from emofuse.protocol.fitted import FittedFeature
 
 
 def waveform_config(config: FeatureConfig) -> FeatureConfig:

@@ -14,10 +14,12 @@ from emofuse.errors import ConfigError, DataError
 from emofuse.labels import LabelSet, label_set
 from emofuse.models import system
 from emofuse.protocol.context import with_context
-from emofuse.protocol.inputs import feature_from_state, make_examples, read_raw
+from emofuse.protocol.examples import make_examples
+from emofuse.protocol.fitted import feature_from_state
 from emofuse.protocol.metrics import compute_metrics, confusion, recalls, reliability_diagram
 from emofuse.protocol.pool import fit_reliability
 from emofuse.protocol.presence import lacking, require_some
+from emofuse.protocol.raw import read_raw
 from emofuse.protocol.splits import Fold, group_of, labelled, make_folds, protocol
 from emofuse.protocol.statistics import METRICS, bootstrap_ci
 from emofuse.protocol.train import predict_probabilities

@@ -18,7 +18,7 @@ from emofuse.models.cma import CMAConfig
 from emofuse.models.linear import LinearConfig
 from emofuse.models.mlp import MLPConfig
 from emofuse.models.mman import MODALITIES
-from emofuse.protocol.inputs import FeatureConfig
+from emofuse.protocol.feature import FeatureConfig
 from emofuse.protocol.splits import protocol
 from emofuse.protocol.train import TrainingConfig
 

@@ -23,17 +23,12 @@ from emofuse.models.mman import MODALITIES
 from emofuse.protocol.augmentation import Augmenter, waveform_config
 from emofuse.protocol.calibration import fit_temperature
 from emofuse.protocol.context import refuse_shared_dialogues, with_context
-from emofuse.protocol.inputs import (
-    FeatureConfig,
-    FittedFeature,
-    RawInput,
-    feature_state,
-    fit_feature,
-    load_raw,
-    make_examples,
-)
+from emofuse.protocol.examples import make_examples
+from emofuse.protocol.feature import FeatureConfig
+from emofuse.protocol.fitted import FittedFeature, feature_state, fit_feature
 from emofuse.protocol.metrics import compute_metrics
 from emofuse.protocol.presence import require_some
+from emofuse.protocol.raw import RawInput, load_raw
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.splits import Fold, group_of, protocol
 from emofuse.protocol.train import TrainedSystem, TrainingConfig, predict_probabilities, train_system

@@ -14,21 +14,11 @@ from emofuse.features.acoustic import N_BINS, log_power_spectrogram
 from emofuse.features.projection import fit_projection
 from emofuse.features.subwords import Subwords
 from emofuse.labels import label_set
-from emofuse.protocol import inputs
-from emofuse.protocol.inputs import (
-    FeatureConfig,
-    FittedFeature,
-    feature_from_state,
-    feature_state,
-    fit_feature,
-    load_raw,
-    load_subwords,
-    load_vectors,
-    make_examples,
-    pool_rows,
-    speech_array,
-    vote_shares,
-)
+from emofuse.protocol import raw
+from emofuse.protocol.examples import make_examples, vote_shares
+from emofuse.protocol.feature import FeatureConfig, pool_rows, speech_array
+from emofuse.protocol.fitted import FittedFeature, feature_from_state, feature_state, fit_feature
+from emofuse.protocol.raw import load_raw, load_subwords, load_vectors
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs
 from emofuse.protocol.splits import make_folds
@@ -124,7 +114,7 @@ class TestSubwords:
             asked.append(list(words))
             return np.ones((len(words), dim), np.float32)
 
-        monkeypatch.setattr(inputs, "minilm_words", made_up)
+        monkeypatch.setattr(raw, "minilm_words", made_up)
         plain = load_subwords(config.model_copy(update={"minilm_dim": 0}), ["rage rage"]).start
         found = load_subwords(config, ["rage rage"])
         assert asked == [["rage", "the", "of"]]

@@ -1,0 +1,117 @@
+"""How a modality becomes a model's input: the settings, and what is computed of sound and of rows in time."""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from emofuse.errors import ConfigError
+from emofuse.extractors import EXTRACTORS
+from emofuse.features.acoustic import log_mel_spectrogram, log_power_spectrogram, mel_filters
+from emofuse.features.functionals import functionals
+from emofuse.media.audio import SAMPLE_RATE
+
+
+class FeatureConfig(BaseModel):
+    """How one modality is turned into a model's input.
+
+    Attributes:
+        kind: ``stored``: the corpus' own vector. ``waveform`` and ``spectrogram``: from the audio
+            file. ``words``: word vectors. ``subwords``: ids of words and their parts, for embeddings that
+            are trained. ``text-cnn``: the hidden layer of a text CNN over word
+            vectors, trained inside the fold. ``face``: a face image, 48 × 48 grey values.
+            ``extract``: a feature of `EXTRACTORS`.
+        extractor: ``extract``: its name.
+        encoder: ``extract``: the network it needs, see `Entry.encoder`.
+        pooling: ``extract``, of a feature with rows in time: ``statistics``: their mean and standard
+            deviation, ``mean``: the mean alone; ``functionals``, of ``voice``: `functionals`; ``none``: the
+            rows, for a system that reads sequences.
+        relative: A vector for a conversation system: append how far it is from the running mean of its
+            speaker in the dialogue, see `running_deviation`.
+        n_components: ``stored``, ``extract``: project to so many principal components fitted inside the fold; 0: none.
+        n_mels: ``spectrogram``: log power in so many bands of the mel scale; 0: in 257 bins.
+        max_s: ``waveform``, ``spectrogram``: only the first so many seconds are used.
+        level: ``rms``: scale each waveform to the same level, so that the recording gain does not
+            matter; ``none``: as recorded.
+        word_vectors: Source as `load_word_vectors` takes it.
+        max_words: Words kept of an utterance.
+        vocabulary_size: Most frequent word vectors kept beside the corpus' own words, so that a
+            trained model knows words that its corpus lacks. ``subwords``: all words with an embedding
+            of their own, those that the corpus has twice and then the most frequent ones.
+        minilm_dim: ``subwords``: so many numbers of what MiniLM makes of each word, beside its word vector, for
+            the embeddings to start from; the trained system does not need MiniLM. 0: none.
+        n_grams, n_pairs: ``subwords``: hash buckets of letter n-grams and of pairs of words.
+        dropout, max_epochs: ``text-cnn``: of its training.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["stored", "waveform", "spectrogram", "words", "subwords", "text-cnn", "face", "extract"]
+    extractor: str = ""
+    encoder: str | None = None
+    pooling: Literal["statistics", "mean", "functionals", "none"] = "statistics"
+    relative: bool = False
+    n_components: int = Field(0, ge=0)
+    n_mels: int = Field(0, ge=0)
+    max_s: float = Field(10.0, gt=0)
+    level: Literal["none", "rms"] = "none"
+    word_vectors: str = "glove-6b-50d"
+    max_words: int = Field(50, ge=1)
+    vocabulary_size: int = Field(20_000, ge=0)
+    minilm_dim: int = Field(0, ge=0)
+    n_grams: int = Field(20_000, ge=1)
+    n_pairs: int = Field(65_536, ge=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
+    max_epochs: int = Field(30, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FeatureConfig":
+        if self.kind == "extract" and self.extractor not in EXTRACTORS:
+            raise ValueError(f"extractor {self.extractor!r} is unknown; known: {', '.join(EXTRACTORS)}")
+        if self.kind != "extract" and (self.extractor or self.encoder):
+            raise ValueError(f"extractor and encoder are for kind extract, not {self.kind}")
+        if self.pooling == "functionals" and self.extractor != "voice":
+            raise ValueError("functionals are of the rows of extractor voice")
+        if self.n_mels:
+            try:
+                mel_filters(self.n_mels)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        if self.relative and (self.is_sequence or self.kind not in ("stored", "text-cnn", "extract")):
+            raise ValueError(f"relative is for one vector an utterance, not for {self.kind} in time")
+        return self
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether it is rows in time that are projected one by one."""
+        return self.kind == "spectrogram" or (self.kind == "extract" and self.pooling == "none")
+
+
+def at_level(waveform: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """The first `max_s` seconds of a waveform, at the level that the model hears."""
+    waveform = waveform[: round(config.max_s * SAMPLE_RATE)]
+    if config.level == "rms":
+        waveform = waveform * (0.1 / max(float(np.sqrt(np.mean(waveform**2))), 1e-4))
+    return waveform.astype(np.float32)
+
+
+def speech_steps(waveform: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """A waveform of `at_level` as the raw input of a ``waveform`` or ``spectrogram`` model."""
+    if config.kind == "waveform":
+        return waveform
+    return log_mel_spectrogram(waveform, config.n_mels) if config.n_mels else log_power_spectrogram(waveform)
+
+
+def speech_array(waveform: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """(n_samples,) at 16 kHz -> the raw input of a ``waveform`` or ``spectrogram`` model."""
+    return speech_steps(at_level(waveform, config), config)
+
+
+def pool_rows(array: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """An extracted feature as the model takes it: its rows pooled to a vector where that is asked for."""
+    if array.ndim == 1 or config.pooling == "none":
+        return array
+    if config.pooling == "functionals":
+        return functionals(array)
+    mean = array.mean(axis=0)
+    return mean if config.pooling == "mean" else np.concatenate([mean, array.std(axis=0)])

@@ -1,0 +1,172 @@
+"""What a modality of a corpus gives before anything is fitted: the same in every fold, read or computed once."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from emofuse.corpora.utterance import Corpus, Utterance
+from emofuse.errors import ConfigError, DataError
+from emofuse.extraction import extract, load_features
+from emofuse.extractors import make_extractor
+from emofuse.features.extractor import Extractor
+from emofuse.features.lexical import WordVectors, load_word_vectors, tokenize
+from emofuse.features.store import FeatureStore
+from emofuse.features.subwords import Subwords
+from emofuse.features.text_encoders import minilm_words
+from emofuse.media.audio import read_audio
+from emofuse.media.image import read_face
+from emofuse.progress import progress
+from emofuse.protocol.feature import FeatureConfig, pool_rows, speech_array
+from emofuse.protocol.presence import lacking
+
+
+def _extract_missing(
+    utterances: Sequence[Utterance], corpus: Corpus, make: Callable[[], Extractor], store: FeatureStore
+) -> None:
+    with progress(transient=True) as bar:
+        task = bar.add_task("extracting features", total=len(utterances))
+        report = extract(utterances, make, store, on_event=lambda _: bar.advance(task))
+    if report.failures:
+        i, reason = report.failures[0]
+        raise DataError(f"{corpus.name}: {len(report.failures)} features cannot be had; of utterance {i}: {reason}")
+
+
+def _extracted(
+    utterances: Sequence[Utterance], corpus: Corpus, modality: str, config: FeatureConfig, store: Path | None
+) -> dict[str, np.ndarray]:
+    """Arrays of a feature of `EXTRACTORS`, looked up in the store or computed."""
+    make = partial(make_extractor, config.extractor, config.encoder)
+    extractor = make()
+    if extractor.modality != modality:
+        raise ConfigError(f"features.{modality}: {config.extractor} is a feature of {extractor.modality}")
+    with ExitStack() as stack:
+        folder = store or Path(stack.enter_context(TemporaryDirectory()))
+        features = stack.enter_context(FeatureStore(folder))
+        name = features.table(extractor).folder.name
+        try:
+            found = load_features(features, name, utterances)
+        except DataError:  # not all of them are there yet
+            _extract_missing(utterances, corpus, make, features)
+            found = load_features(features, name, utterances)
+    return {i: pool_rows(array, config) for i, array in found.items()}
+
+
+def load_vectors(config: FeatureConfig, texts: Sequence[str]) -> WordVectors:
+    """The word vectors of a corpus' words and of the most frequent ones, rounded to what a checkpoint stores."""
+    table = load_word_vectors(config.word_vectors)
+    words = {word for text in texts for word in tokenize(text)}
+    parts = {part for word in words for part in word.split("-")}
+    frequent = list(table.index)[: config.vocabulary_size]
+    kept = [w for w in dict.fromkeys([*frequent, *sorted(words | parts)]) if w in table.index]
+    rows = table.vectors[[table.index[w] for w in kept]]
+    vectors = rows.astype(np.float16).astype(np.float32)
+    return WordVectors({w: i for i, w in enumerate(kept)}, vectors, table.name)
+
+
+def load_subwords(config: FeatureConfig, texts: Sequence[str]) -> Subwords:
+    """The words that a corpus has at least twice, then the most frequent ones, starting at their word vectors."""
+    table = load_word_vectors(config.word_vectors)
+    counts = Counter(token for text in texts for token in tokenize(text))
+    own = [token for token, n in counts.most_common() if n > 1]
+    words = list(dict.fromkeys([*own, *table.index]))[: config.vocabulary_size]
+    start = np.zeros((config.vocabulary_size + 1, table.dim), np.float32)
+    for i, word in enumerate(words, start=1):
+        if word in table.index:
+            start[i] = table.vectors[table.index[word]]
+    if config.minilm_dim:
+        more = np.zeros((len(start), config.minilm_dim), np.float32)
+        more[1 : 1 + len(words)] = minilm_words(words, config.minilm_dim) * start[1 : 1 + len(words)].std()
+        start = np.concatenate([start, more], axis=1)
+    return Subwords({word: i for i, word in enumerate(words, start=1)}, config.n_grams, config.n_pairs, start)
+
+
+@dataclass(frozen=True)
+class RawInput:
+    """What one modality gives before anything is fitted: the same in every fold.
+
+    Attributes:
+        arrays: Utterance id to array.
+        vectors: The word vectors or the vocabulary it was made with, where it has any.
+        lacks: Utterance id to why it has no array.
+    """
+
+    arrays: dict[str, np.ndarray]
+    vectors: WordVectors | Subwords | None = None
+    lacks: Mapping[str, str] = field(default_factory=dict)
+
+
+def _raw_array(
+    u: Utterance, corpus: Corpus, modality: str, config: FeatureConfig, words: WordVectors | Subwords | None
+) -> np.ndarray:
+    """One modality of one utterance that has it, before anything fitted is applied."""
+    if config.kind == "stored":
+        array = corpus.features[modality][u.features[modality]]
+        if array.ndim == 2:  # a padded sequence: the mean over its steps, which are zero behind the end
+            array = array[array.any(axis=1)].mean(axis=0) if array.any() else array[0]
+        return array
+    if words is not None:
+        return words.encode(u.text or "", config.max_words)
+    if config.kind == "face":
+        assert u.image is not None
+        return read_face(u.image, u.tile)[None]
+    path = u.audio or u.video
+    assert path is not None
+    return speech_array(read_audio(path, u.media_start_s, u.media_end_s), config)
+
+
+def read_raw(
+    utterances: Sequence[Utterance],
+    corpus: Corpus,
+    modality: str,
+    config: FeatureConfig,
+    vectors: WordVectors | Subwords | None,
+    store: Path | None = None,
+) -> dict[str, np.ndarray]:
+    """One modality of many utterances, by id; shows its progress on stderr where files are read.
+
+    Utterances that have nothing to make it of, see `lacking`, are left out.
+
+    Raises:
+        DataError: A file cannot be read, or a feature that must be finite is not; the message names
+            the utterance or the file.
+    """
+    lacks = lacking(utterances, modality, config.kind)
+    utterances = [u for u in utterances if u.id not in lacks]
+    if not utterances:
+        return {}
+    if config.kind == "extract":
+        return _extracted(utterances, corpus, modality, config, store)
+    arrays: dict[str, np.ndarray] = {}
+    quiet = config.kind not in ("waveform", "spectrogram", "face")
+    with nullcontext() if quiet else progress(transient=True) as bar:
+        for u in utterances if bar is None else bar.track(utterances, description=f"reading {modality}"):
+            array = arrays[u.id] = _raw_array(u, corpus, modality, config, vectors)
+            if not np.isfinite(array).all() and modality not in corpus.nan_allowed:
+                raise DataError(
+                    f"{corpus.name}: {modality} of utterance {u.id} holds NaN or infinity, need finite values"
+                )
+    return arrays
+
+
+def load_raw(
+    utterances: Sequence[Utterance], corpus: Corpus, modality: str, config: FeatureConfig, store: Path | None = None
+) -> RawInput:
+    """Read and compute everything that is the same in every fold; errors as `read_raw`, or if nothing has the modality.
+
+    Extracted features are looked up in the feature store `store`, and added to it; None: computed for this time.
+    """
+    lacks = lacking(utterances, modality, config.kind)
+    if len(lacks) == len(utterances):
+        others = f", nor has any other of {len(lacks)}" if len(lacks) > 1 else ""
+        raise DataError(f"{corpus.name}: utterance {utterances[0].id} {lacks[utterances[0].id]}{others}")
+    vectors = None
+    if config.kind in ("words", "text-cnn", "subwords"):
+        load = load_subwords if config.kind == "subwords" else load_vectors
+        vectors = load(config, [u.text for u in utterances if u.text])
+    return RawInput(read_raw(utterances, corpus, modality, config, vectors, store), vectors, lacks)
