@@ -77,16 +77,7 @@ class Alignment(nn.Module):
         self.output = nn.Linear(n_output, config.n_classes)
 
     def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
-        """Logits of every utterance.
-
-        Args:
-            lengths: (batch,) utterances.
-            present: (batch, utterances, n_modalities), True where a modality is there; None: all are.
-            features: modality=(batch, utterances, dim).
-
-        Returns:
-            (batch, utterances, n_classes).
-        """
+        """(batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes); `present` as in `visible`."""
         shown = visible(features, self.modalities, lengths, present)
         states = {m: self.encoders[m](self.dropout(x), lengths) for m, x in shown.items()}  # Sec. 2.1, 2.2
         h = states[self.asking]

@@ -88,15 +88,6 @@ class BcLSTM(StagedFusion):
         self.network = ContextNetwork(config.n_dense * len(self.parts), config)
 
     def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
-        """Logits of every utterance.
-
-        Args:
-            lengths: (batch,) utterances.
-            present: (batch, utterances, n_modalities), True where a modality is there; None: all are.
-            features: modality=(batch, utterances, dim).
-
-        Returns:
-            (batch, utterances, n_classes).
-        """
+        """(batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes); `present` as in `visible`."""
         z = [part.features(lengths, present, features) for part in self.parts.values()]  # type: ignore[operator]
         return self.network(torch.cat(z, dim=-1), lengths)

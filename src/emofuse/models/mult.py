@@ -144,16 +144,7 @@ class MulT(nn.Module):
         self.output = nn.Linear(n_all, config.n_classes)
 
     def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
-        """Logits of every utterance.
-
-        Args:
-            lengths: (batch,) utterances.
-            present: (batch, utterances, n_modalities), True where a modality is there; None: all are.
-            features: modality=(batch, utterances, dim).
-
-        Returns:
-            (batch, utterances, n_classes).
-        """
+        """(batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes); `present` as in `visible`."""
         z = {m: self.convolution[m](x) for m, x in visible(features, self.modalities, lengths, present).items()}
         n_steps, d_model = next(iter(z.values())).shape[1:]
         place = positions(n_steps, d_model).to(next(iter(z.values())))

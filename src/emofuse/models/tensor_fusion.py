@@ -70,16 +70,7 @@ class TensorFusion(nn.Module):
         self.output = nn.Linear(config.n_dense, config.n_classes)
 
     def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
-        """Logits of every utterance.
-
-        Args:
-            lengths: (batch,) utterances.
-            present: (batch, utterances, n_modalities), True where a modality is there; None: all are.
-            features: modality=(batch, utterances, dim).
-
-        Returns:
-            (batch, utterances, n_classes).
-        """
+        """(batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes); `present` as in `visible`."""
         shown = visible(features, self.modalities, lengths, present)
         z = {m: self.networks[m](self.dropout(x)) for m, x in shown.items()}
         z = visible(z, self.modalities, lengths, present)  # a missing modality's features, not only its input
