@@ -27,7 +27,10 @@ class WordEvidence:
 
 @dataclass(frozen=True)
 class Moment:
-    """How much of the attention to the sound rests on one stretch of the file; an utterance's sum to 1."""
+    """How much of the decision on the sound rests on one stretch of the file; an utterance's sum to 1.
+
+    The attention that the stretch receives; of a model without attention, what leaving the stretch out costs.
+    """
 
     start_s: float
     end_s: float
@@ -54,7 +57,7 @@ class Prediction:
             probabilities that it gives on its own: the numbers behind a late fusion.
         words: Words and the attention on each; empty where nothing was said, or where neither a text
             model read it nor the words' times are known.
-        moments: Stretches of sound and the attention on each, in order; empty without a speech model.
+        moments: Stretches of sound and the share of each, in order; empty without a speech model.
     """
 
     source: str

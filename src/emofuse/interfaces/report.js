@@ -504,22 +504,22 @@
     if (!p.moments.length) return [];
     const most = Math.max(...p.moments.map((m) => m.weight)) || 1;
     const bars = p.moments.map((m) => {
-      const bar = h("i", { style: { "--p": m.weight / most }, "data-tip": `${fine(m.weight)} of the attention to the voice\n${clock(m.start_s, 2)} – ${clock(m.end_s, 2)}` });
+      const bar = h("i", { style: { "--p": m.weight / most }, "data-tip": `${fine(m.weight)} of the weight of the voice\n${clock(m.start_s, 2)} – ${clock(m.end_s, 2)}` });
       bar.style.left = `${((m.start_s - p.start_s) / spoken(p)) * 100}%`;
       bar.style.width = `calc(${((m.end_s - m.start_s) / spoken(p)) * 100}% - 1px)`;
       bar.style.height = `${Math.max(4, (m.weight / most) * 100)}%`;
       return bar;
     });
     const top = [...p.moments].sort((a, b) => b.weight - a.weight)[0];
-    const strip = h("div", { class: "moments", role: "img", "aria-label": `Attention over the utterance, most at ${clock(top.start_s, 2)} to ${clock(top.end_s, 2)}, ${fine(top.weight)}; numbers in the table below`,
+    const strip = h("div", { class: "moments", role: "img", "aria-label": `Weight over the utterance, most at ${clock(top.start_s, 2)} to ${clock(top.end_s, 2)}, ${fine(top.weight)}; numbers in the table below`,
       onclick: (event) => { const box = strip.getBoundingClientRect(); seek(p.start_s + ((event.clientX - box.left) / box.width) * spoken(p)); } },
     ...bars, h("div", { class: "playhead", hidden: true }));
     const more = h("details", { class: "more", ontoggle: () => { if (more.open && more.childElementCount === 1) more.append(momentTable(p)); } },
       h("summary", {}, `The ${plural(p.moments.length, "number")} behind it`));
-    return [h("h3", {}, "Attention to the voice, moment by moment"), strip, h("div", { class: "ends" }, h("span", {}, clock(p.start_s)), h("span", {}, clock(p.end_s))), more];
+    return [h("h3", {}, "Weight of the voice, moment by moment"), strip, h("div", { class: "ends" }, h("span", {}, clock(p.start_s)), h("span", {}, clock(p.end_s))), more];
   }
   function momentTable(p) {
-    return h("table", { class: "numbers" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Time"), h("th", { scope: "col" }, "Attention"))),
+    return h("table", { class: "numbers" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Time"), h("th", { scope: "col" }, "Weight"))),
       h("tbody", {}, ...p.moments.map((m) => h("tr", {}, h("th", { scope: "row" }, `${clock(m.start_s, 2)} – ${clock(m.end_s, 2)}`), h("td", {}, fine(m.weight))))));
   }
 
