@@ -37,7 +37,7 @@ SMALL = {
     "FaceCNNConfig": {"channels": (2, 3)},
     "LinearConfig": {"n_features": 2000},
     "MLPConfig": {"n_features": 2000},
-    "SubwordConfig": {"word_dim": 4, "n_words": 5, "n_grams": 6, "n_pairs": 4, "d_model": 4, "n_heads": 2},
+    "MiniLMConfig": {"n_pieces": 9, "d_model": 4, "n_layers": 1, "n_heads": 2, "d_feed": 4},
 }
 
 
@@ -112,8 +112,8 @@ def test_field_names_are_the_parameter_names_of_forward(name):
         arrays["visual"] = np.ones((2, 48, 48), np.uint8)
         if "spectrogram" in name:
             arrays["speech"] = np.ones((60, 4), np.float32)
-        if "subword" in name:
-            arrays["text"] = np.ones((5, 3), np.int64)
+        if name == "minilm":
+            arrays["text"] = np.ones(5, np.int32)
         inputs = {m: arrays[m] for m in entry.modalities}
         examples = [Example((i,), np.array([0]), inputs) for i in "ab"]
         expected = {f"{m}{suffix}" for m in entry.modalities for suffix in ("", "_lengths")}

@@ -32,7 +32,7 @@ def test_the_settings_name_the_weights() -> None:
 
 
 def test_another_system_is_refused() -> None:
-    with pytest.raises(ConfigError, match="holds cma-subword, need a face-cnn"):
+    with pytest.raises(ConfigError, match="holds minilm, need a face-cnn"):
         facial_expression(encoder=default_model() / "text")
     with pytest.raises(ConfigError, match="no output 'age'"):
         facial_expression("age")  # type: ignore[arg-type]

@@ -13,9 +13,9 @@ from emofuse.models import MODELS
 from emofuse.models.alignment import AlignmentConfig
 from emofuse.models.bclstm import BcLSTMConfig
 from emofuse.models.cma import CMAConfig
-from emofuse.models.cma_subword import SubwordConfig
 from emofuse.models.face_cnn import FaceCNNConfig
 from emofuse.models.linear import LinearConfig
+from emofuse.models.minilm import MiniLMConfig
 from emofuse.models.mlp import MLPConfig
 from emofuse.models.mman import MMANConfig
 from emofuse.models.mult import MulTConfig
@@ -32,7 +32,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A file imports from its own layer and the ones before it.
 LAYERS = (
-    {"errors", "labels", "progress", "prediction"},
+    {"errors", "labels", "progress", "prediction", "quantised"},
     {"media"},
     {"corpora"},
     {"features"},
@@ -173,7 +173,7 @@ def test_the_readme_names_every_file() -> None:
             {
                 c
                 for config in (
-                    *(CMAConfig, SubwordConfig, MMANConfig, TextCNNConfig, FaceCNNConfig, LinearConfig, MLPConfig),
+                    *(CMAConfig, MiniLMConfig, MMANConfig, TextCNNConfig, FaceCNNConfig, LinearConfig, MLPConfig),
                     *(BcLSTMConfig, AlignmentConfig, MulTConfig, TensorFusionConfig),
                 )
                 for c in config.__dataclass_fields__

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import nn
 
 from emofuse.errors import ConfigError, DataError
 from emofuse.models import build, make_config, system
+from emofuse.quantised import pack, unpack
 
 FORMAT = 1
 _NEEDED = ("format", "system", "model", "classes", "features")
@@ -43,6 +44,8 @@ class Checkpoint:
     feature_arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     temperature: float = 1.0
     provenance: dict[str, Any] = field(default_factory=dict)
+    weights: Literal["float32", "int8"] = "float32"
+    """How the file keeps the network's weights; in memory they are float32."""
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -84,10 +87,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         DataError: There is something else at `path`, which would be lost.
     """
     refuse_foreign_folder(path)
-    # Most of a system with embeddings is its tables, and the network behind them does not tell half precision.
-    tables = {f"{name}.weight" for name, part in checkpoint.model.named_modules() if isinstance(part, nn.Embedding)}
-    state = {k: v.half() if k in tables else v for k, v in checkpoint.model.state_dict().items()}
-    arrays = {f"model/{k}": v.detach().cpu().numpy() for k, v in state.items()}
+    state = {k: v.detach().cpu().numpy() for k, v in checkpoint.model.state_dict().items()}
+    arrays = {f"model/{k}": v for k, v in (pack(state) if checkpoint.weights == "int8" else state).items()}
     for modality, part in checkpoint.feature_arrays.items():
         arrays |= {f"features/{modality}/{k}": v for k, v in part.items()}
     config = {
@@ -130,20 +131,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
         arrays = load_file(file)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{file}: cannot be read as safetensors ({error})") from None
-    state: dict[str, torch.Tensor] = {}
+    state: dict[str, np.ndarray] = {}
     feature_arrays: dict[str, dict[str, np.ndarray]] = {m: {} for m in config["features"]}
     for key, array in arrays.items():
         group, _, name = key.partition("/")
         if group == "model":
-            tensor = torch.from_numpy(array)
-            state[name] = tensor.float() if tensor.is_floating_point() else tensor
+            state[name] = array
         else:
             modality, _, name = name.partition("/")
             feature_arrays.setdefault(modality, {})[name] = array
     try:
         model_config = make_config(config["system"], **config["model"])
         model = build(config["system"], model_config)
-        model.load_state_dict(state)
+        model.load_state_dict({k: torch.from_numpy(v) for k, v in unpack(state).items()})
     except (ConfigError, RuntimeError, TypeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: weights and sizes do not fit each other: {reason}") from None

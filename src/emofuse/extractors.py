@@ -13,6 +13,7 @@ from emofuse.features.smile import compare_2016, egemaps, is13
 from emofuse.features.speech_encoders import wav2vec2, whisper
 from emofuse.features.text_encoders import minilm, sentence, words
 from emofuse.features.voice import voice
+from emofuse.features.whisper_lower import whisper_lower
 from emofuse.models.r3d import body_motion
 from emofuse.textual import text_cnn
 
@@ -48,6 +49,7 @@ EXTRACTORS: dict[str, Entry] = {
     "egemaps": Entry(egemaps, "speech", f"eGeMAPSv02, 88 values an utterance; {_SMILE}", extra="opensmile"),
     "wav2vec2": Entry(wav2vec2, "speech", "wav2vec 2.0, HuBERT or WavLM, 50 rows/s", "folder or hub name", "hub"),
     "whisper": Entry(whisper, "speech", "encoder of a Whisper model, 50 rows/s", "folder or name", "asr"),
+    "whisper-lower": Entry(whisper_lower, "speech", "two lower layers of Whisper tiny.en, which ship, 50 rows/s"),
     "words": Entry(words, "text", "word vectors, a row a word", "GloVe or word2vec file", "glove"),
     "text-cnn": Entry(
         text_cnn, "text", "hidden layer of a text CNN of your fold, 100 values", "checkpoint of text-cnn"

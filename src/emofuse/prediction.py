@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WordEvidence:
-    """How much of the attention rests on one word.
+    """How much of a decision rests on one word.
 
     Attributes:
         text: As given.
         start_s, end_s: Place in the file, in seconds; None when the word's time is not known.
-        weight: Share of the attention over the utterance's words; they sum to 1, or are 0 where no
+        weight: Share of the decision on the utterance's words; they sum to 1, or are 0 where no
             part of the model read them.
     """
 
@@ -55,7 +55,7 @@ class Prediction:
         weights: Modality used to its share in the decision; they sum to 1.
         by_modality: Modality (or modalities of a fused model, joined by ``+``) to the class
             probabilities that it gives on its own: the numbers behind a late fusion.
-        words: Words and the attention on each; empty where nothing was said, or where neither a text
+        words: Words and the share of each in the decision; empty where nothing was said, or where neither a text
             model read it nor the words' times are known.
         moments: Stretches of sound and the share of each, in order; empty without a speech model.
     """

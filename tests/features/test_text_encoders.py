@@ -10,7 +10,7 @@ import torch
 from emofuse.errors import ConfigError, DataError
 from emofuse.features import text_encoders
 from emofuse.features.lexical import WordVectors
-from emofuse.features.text_encoders import find_minilm, minilm, minilm_words, sentence, words
+from emofuse.features.text_encoders import find_minilm, minilm, sentence, words
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "i", "am", "happy", "sad", "not"]
 
@@ -170,23 +170,6 @@ def test_minilm_cuts_long_texts(tmp_path):
     np.testing.assert_allclose(minilm(pair, max_tokens=10)("happy " * 99), counts / np.linalg.norm(counts), rtol=1e-5)
     counts[6] = 99
     np.testing.assert_allclose(minilm(pair)("happy " * 99), counts / np.linalg.norm(counts), rtol=1e-5)
-
-
-def test_words_of_minilm_are_the_principal_components_of_its_vectors(tmp_path):
-    vectors = np.random.default_rng(0).normal(size=(len(VOCABULARY), 5))
-    pair = (save_onnx(tmp_path / "model.onnx", vectors), save_tokenizer(tmp_path / "tokenizer.json"))
-    words = ["happy", "i", "i am happy", "am", "am"]
-    whole = minilm_words(words, 5, pair)
-    assert whole.dtype == np.float32
-    assert whole.std() == pytest.approx(1, rel=1e-5)
-    # All components: distances between words are those between MiniLM's vectors, but for the scale.
-    one_by_one = np.stack([minilm(pair)(word) for word in words])
-    distances, expected = (np.linalg.norm(x[:, None] - x[None], axis=2) for x in (whole, one_by_one))
-    np.testing.assert_allclose(distances / distances.max(), expected / expected.max(), atol=1e-5)
-    # Fewer: those that vary most, in order.
-    assert (np.diff(whole.var(axis=0)) < 1e-6).all()
-    two = minilm_words(words, 2, pair)
-    np.testing.assert_allclose(np.abs(two / two.std()), np.abs(whole[:, :2] / whole[:, :2].std()), atol=1e-4)
 
 
 def test_refused_minilm_files(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emofuse.predictor import load
-from emofuse.predictor.evidence import leave_out
+from emofuse.predictor.evidence import leave_out, leave_out_words
 
 
 def loudest(versions: list[np.ndarray]) -> np.ndarray:
@@ -30,6 +30,15 @@ def test_what_cannot_be_told_is_shared_alike():
     assert leave_out(np.ones((40, 2)), 4, loudest).tolist() == [0.25] * 4
     assert leave_out(np.ones((4, 2)), 2, loudest).tolist() == [0.5, 0.5]  # too little would be left
     assert leave_out(np.ones((40, 2)), 1, loudest).tolist() == [1]
+
+
+def test_words_share_by_what_their_absence_costs_and_among_their_pieces():
+    def total(versions: list[np.ndarray]) -> np.ndarray:
+        return np.array([float(ids.sum()) for ids in versions])
+
+    pieces, words = np.array([6, 3, -4, 1]), np.array([0, 2, 3, 2])
+    assert leave_out_words(pieces, words, total) == pytest.approx([0.6, 0.2, 0, 0.2])
+    assert leave_out_words(pieces, np.zeros(4), total).tolist() == [0.25] * 4  # one word: nothing would be left
 
 
 def test_the_model_that_ships_names_the_moments_it_rests_on():

@@ -8,7 +8,7 @@ import torch
 
 from emofuse.checkpoint import Checkpoint
 from emofuse.features.lexical import WordVectors
-from emofuse.features.subwords import Subwords
+from emofuse.features.wordpieces import WordPieces
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.media.segment import Segment, Word
 from emofuse.models import build, make_config
@@ -43,11 +43,12 @@ def text_part() -> Part:
     return part("cma-text", "text", d_model=10, n_heads=2, word_dim=4)
 
 
-def subword_part() -> Part:
-    vocabulary = Subwords({"so": 1, "good": 2, "bad": 3}, n_grams=50, n_pairs=20)
-    feature = FittedFeature(FeatureConfig(kind="subwords", n_grams=50, n_pairs=20), vectors=vocabulary)
-    sizes = {"word_dim": 4, "d_model": 8, "n_heads": 2, "n_words": 3, "n_grams": 50, "n_pairs": 20}
-    return part("cma-subword", "text", features={"text": feature}, **sizes)
+def minilm_part() -> Part:
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "so", "good", "bad", "##ness"]
+    vocabulary = WordPieces({piece: i for i, piece in enumerate(pieces)})
+    feature = FittedFeature(FeatureConfig(kind="wordpieces", encoder="x", max_words=9), vectors=vocabulary)
+    sizes = {"n_pieces": 8, "max_pieces": 9, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_feed": 8}
+    return part("minilm", "text", features={"text": feature}, **sizes)
 
 
 def noise(seconds: float) -> np.ndarray:
@@ -304,13 +305,28 @@ def test_attention_across_modalities_gives_their_weights():
     assert judged[1].weights["text"] == pytest.approx(expected.item())
 
 
-def test_words_of_a_trained_vocabulary_carry_the_attention_and_an_unknown_one_its_share():
-    judgement = one(subword_part(), Utterance(Segment(0.0, 1.0, text="So gooood, good!")))
+def test_words_weigh_what_leaving_them_out_takes_from_the_decision():
+    p = minilm_part()
+    u = Utterance(Segment(0.0, 1.0, text="So goodness, bad bad"))
+    judgement = one(p, u)
     assert judgement.words is not None
-    assert judgement.words.shape == (3,)
+    assert judgement.words.shape == (4,)
     assert judgement.words.sum() == pytest.approx(1)
-    assert (judgement.words > 0).all()
+    decided = int(judgement.probabilities.argmax())
+    without = [one(p, Utterance(Segment(0.0, 1.0, text=t))) for t in ("goodness, bad bad", "So bad bad")]
+    losses = [max(0.0, np.log(judgement.probabilities[decided] / j.probabilities[decided])) for j in without]
+    assert max(losses) > 0
+    assert judgement.words[0] * losses[1] == pytest.approx(judgement.words[1] * losses[0], abs=1e-6)
+
+
+def test_no_piece_of_a_long_text_is_cut_off():
+    p = minilm_part()
+    judgement = one(p, Utterance(Segment(0.0, 1.0, text="good goodness " * 5)))  # three pieces a pair, nine at once
+    three, two = (one(p, Utterance(Segment(0.0, 1.0, text="good goodness " * n))).probabilities for n in (3, 2))
+    np.testing.assert_allclose(judgement.probabilities, (three + two) / 2, rtol=1e-6)
+    assert judgement.words is not None
+    assert judgement.words.shape == (10,)
 
 
 def test_a_text_in_another_language_is_no_evidence_to_a_trained_vocabulary():
-    assert subword_part().judge([Utterance(Segment(0.0, 1.0, text="das ist so gut"))]) == [None]
+    assert minilm_part().judge([Utterance(Segment(0.0, 1.0, text="das ist so gut"))]) == [None]

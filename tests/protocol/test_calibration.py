@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from matplotlib.container import BarContainer
 from scipy.special import log_softmax, softmax
 
-from emofuse.protocol.calibration import fit_temperature
+from emofuse.protocol.calibration import fit_temperature, reliability_figure
 
 
 def drawn(n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
@@ -44,3 +45,16 @@ def test_the_temperature_stays_in_its_range():
     certain = np.array([[5.0, 0.0], [0.0, 5.0]])
     assert fit_temperature(certain, np.array([0, 1])) == pytest.approx(0.2, rel=0.01)
     assert fit_temperature(certain, np.array([1, 0])) == pytest.approx(10, rel=0.01)
+
+
+def test_the_figure_shows_confidence_against_accuracy():
+    bins = [{"n": 30, "confidence": 0.45, "accuracy": 0.5}, {"n": 10, "confidence": 0.9, "accuracy": 0.8}]
+    figure = reliability_figure({"all": bins, "speech alone": bins[:1]}, "fusion on ravdess")
+    first, second = figure.axes
+    assert first.get_title() == "all, n = 40"
+    assert second.get_title() == "speech alone, n = 30"
+    line = first.lines[-1]
+    np.testing.assert_allclose(line.get_xdata(), [45, 90])
+    np.testing.assert_allclose(line.get_ydata(), [50, 80])
+    (bars,) = (c for c in first.containers if isinstance(c, BarContainer))
+    assert [bar.get_height() for bar in bars] == [75, 25]

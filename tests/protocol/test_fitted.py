@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from safetensors.numpy import load_file, save_file
 
 from emofuse.batching import IGNORE
 from emofuse.checkpoint import load_checkpoint, save_checkpoint
@@ -12,13 +13,12 @@ from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
 from emofuse.features.acoustic import N_BINS, log_power_spectrogram
 from emofuse.features.projection import fit_projection
-from emofuse.features.subwords import Subwords
+from emofuse.features.wordpieces import WordPieces
 from emofuse.labels import label_set
-from emofuse.protocol import raw
 from emofuse.protocol.examples import make_examples, vote_shares
 from emofuse.protocol.feature import FeatureConfig, pool_rows, speech_array
 from emofuse.protocol.fitted import FittedFeature, feature_from_state, feature_state, fit_feature
-from emofuse.protocol.raw import load_raw, load_subwords, load_vectors
+from emofuse.protocol.raw import load_raw, load_vectors, load_wordpieces
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs
 from emofuse.protocol.splits import make_folds
@@ -90,43 +90,47 @@ class TestVectors:
             assert (kept.vectors[kept.index[word]] != expected).any()
 
 
-class TestSubwords:
-    def test_words_that_come_twice_then_the_most_frequent_start_at_their_vectors(self, tmp_path: Path) -> None:
-        file = write_vectors(tmp_path)
-        config = FeatureConfig(kind="subwords", word_vectors=str(file), vocabulary_size=4)
-        found = load_subwords(config, ["Rage, lol!", "rage lol tears"])
-        assert list(found.index.items()) == [("rage", 1), ("lol", 2), ("the", 3), ("of", 4)]
-        assert found.start is not None
-        assert found.start.shape == (5, 3)
-        assert not found.start[[0, 2]].any()  # no word, and a word without a vector
-        written = dict(line.split(" ", 1) for line in file.read_text().splitlines())
-        np.testing.assert_array_equal(found.start[1], np.array(written["rage"].split(), np.float32))
+PIECES = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "a", "##a", "glad", "sad", "rage", "tears", "so", "the"]
 
-    def test_what_minilm_makes_of_a_word_stands_beside_its_vector(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        config = FeatureConfig(
-            kind="subwords", word_vectors=str(write_vectors(tmp_path)), vocabulary_size=3, minilm_dim=2
-        )
-        asked: list[list[str]] = []
 
-        def made_up(words: list[str], dim: int) -> np.ndarray:
-            asked.append(list(words))
-            return np.ones((len(words), dim), np.float32)
+def write_bert(folder: Path) -> Path:
+    """A BERT of two layers of width 8, as transformers writes it."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 1536}
+    config = transformers.BertConfig(vocab_size=len(PIECES), max_position_embeddings=12, **sizes)
+    transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(PIECES) + "\n")
+    return folder
 
-        monkeypatch.setattr(raw, "minilm_words", made_up)
-        plain = load_subwords(config.model_copy(update={"minilm_dim": 0}), ["rage rage"]).start
-        found = load_subwords(config, ["rage rage"])
-        assert asked == [["rage", "the", "of"]]
-        assert plain is not None
-        assert found.start is not None
-        assert found.dim == 5
-        np.testing.assert_array_equal(found.start[:, :3], plain)
-        np.testing.assert_allclose(found.start[1:, 3:], plain[1:].std(), rtol=1e-6)
-        assert not found.start[0].any()
+
+class TestWordPieces:
+    def test_the_pieces_of_the_corpus_start_at_the_weights_of_the_encoder(self, tmp_path: Path) -> None:
+        encoder = write_bert(tmp_path)
+        config = FeatureConfig(kind="wordpieces", encoder=str(encoder), vocabulary_size=8, max_words=5)
+        found = load_wordpieces(config, ["Tears, tears!", "rage glad tears", "glad a"])
+        assert list(found.index) == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "##a", "tears", "glad"]
+        weights = load_file(encoder / "model.safetensors")
+        old = weights["embeddings.word_embeddings.weight"]
+        np.testing.assert_array_equal(found.start["pieces.weight"], old[[0, 2, 3, 4, 5, 6, 10, 7]])
+        assert found.start["positions.weight"].shape == (7, 8)
+
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda f: (f / "vocab.txt").unlink(), "not a BERT with vocab.txt"),
+            (lambda f: (f / "vocab.txt").write_text("glad\n"), r"vocab.txt has no \[PAD\], need a BERT's"),
+            (lambda f: save_file({"x": np.ones(1)}, f / "model.safetensors"), "not a BERT"),
+        ],
+    )
+    def test_what_is_no_bert_is_refused(self, tmp_path: Path, spoil, message: str) -> None:
+        spoil(write_bert(tmp_path))
+        config = FeatureConfig(kind="wordpieces", encoder=str(tmp_path), vocabulary_size=8)
+        with pytest.raises(DataError, match=message):
+            load_wordpieces(config, ["glad"])
 
     def test_training_starts_there_and_a_checkpoint_understands_what_training_did(self, tmp_path: Path) -> None:
-        recipe = text_recipe(write_vectors(tmp_path))
+        recipe = text_recipe(write_bert(tmp_path / "bert"))
         texts = ["glad glad", "tears", "rage rage tears", "so glad", "the rage", "tears tears"]
         labels = ["happy", "sad", "angry"] * 2
         parts = ["train"] * 3 + ["dev", "dev", "test"]
@@ -137,24 +141,29 @@ class TestSubwords:
         corpus = Corpus("manifest", utterances)
         fold = make_folds(corpus, "split", "emotions4", 0)[0]
         run = FoldRun(Inputs(recipe, corpus, utterances), fold, 0)
-        vocabulary = run.features("cma-subword")["text"].vectors
-        assert isinstance(vocabulary, Subwords)
-        assert vocabulary.start is not None
-        done = run.train("cma-subword")
-        moved = (done.model.words.weight.detach().numpy() - vocabulary.start)[1:]
-        assert np.abs(moved).max() < 1e-3  # one step of 1e-4 from where it started
-        assert run.test("cma-subword", done).y_prob.shape == (1, 4)
+        vocabulary = run.features("minilm")["text"].vectors
+        assert isinstance(vocabulary, WordPieces)
+        done = run.train("minilm")
+        moved = done.model.pieces.weight.detach().numpy() - vocabulary.start["pieces.weight"]
+        assert 0 < np.abs(moved).max() < 1e-3  # one step of 1e-4 from where it started
+        result = run.test("minilm", done)
+        assert result.y_prob.shape == (1, 4)
         saved = tmp_path / "model"
-        save_checkpoint(saved, run.checkpoint("cma-subword", done, run.test("cma-subword", done)))
+        save_checkpoint(saved, run.checkpoint("minilm", done, result))
+        kept = load_file(saved / "model.safetensors")
+        assert kept["model/layers.0.feed1.weight"].dtype == np.int8
         again = load_checkpoint(saved)
-        assert all(again.model.words.weight[:, 0].half().float() == again.model.words.weight[:, 0])
-        loaded = feature_from_state(again.features["text"], again.feature_arrays["text"]).vectors
-        assert loaded is not None
-        np.testing.assert_array_equal(loaded.encode("so glad, lol"), vocabulary.encode("so glad, lol"))
+        feature = feature_from_state(again.features["text"], again.feature_arrays["text"])
+        assert feature.vectors is not None
+        ids = feature.vectors.encode("so glad, lol")
+        np.testing.assert_array_equal(ids, vocabulary.encode("so glad, lol"))
+        inputs = torch.from_numpy(ids)[None], torch.tensor([len(ids)])
+        with torch.inference_mode():
+            torch.testing.assert_close(again.model(*inputs), done.model(*inputs), rtol=0.05, atol=0.02)
 
 
-def text_recipe(vectors: Path) -> Recipe:
-    feature = {"kind": "subwords", "word_vectors": str(vectors), "vocabulary_size": 6, "n_grams": 30, "n_pairs": 20}
+def text_recipe(encoder: Path) -> Recipe:
+    feature = {"kind": "wordpieces", "encoder": str(encoder), "vocabulary_size": 12, "max_words": 9}
     return Recipe.model_validate(
         {
             "name": "t",
@@ -165,10 +174,11 @@ def text_recipe(vectors: Path) -> Recipe:
             "protocol": "split",
             "labels": "emotions4",
             "metric": "f1_macro",
-            "systems": ["cma-subword"],
+            "systems": ["minilm"],
+            "weights": "int8",
             "features": {"text": feature},
-            "model": {"d_model": 8, "n_heads": 2},
-            "training": {"max_epochs": 1, "learning_rate": 1e-4},
+            "model": {"d_model": 8, "n_heads": 2, "n_layers": 1},
+            "training": {"max_epochs": 1, "learning_rate": 1e-4, "precision": "bfloat16"},
         }
     )
 

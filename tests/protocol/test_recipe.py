@@ -238,13 +238,13 @@ def test_what_a_recipe_stores_is_read_back(recipe_file):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('kind = "words"', 'kind = "subwords"'),
-        ('"cma-text", "clstm-mma"', '"cma-subword"'),
+        ('kind = "words"', 'kind = "wordpieces", encoder = "x"'),
+        ('"cma-text", "clstm-mma"', '"minilm"'),
     ],
 )
 def test_words_that_are_trained_go_with_their_system_alone(recipe_file, old, new):
     recipe_file.write_text(TEXT.replace(old, new).split("[overrides")[0].replace("n_classes = 4", ""))
-    with pytest.raises(ConfigError, match="cma-subword, and no other system, takes"):
+    with pytest.raises(ConfigError, match="minilm, and no other system, takes"):
         load_recipe(recipe_file)
 
 

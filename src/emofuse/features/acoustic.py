@@ -65,19 +65,19 @@ def log_mel_spectrogram(waveform: np.ndarray, n_mels: int = 80) -> np.ndarray:
 
 
 @cache
-def mel_filters(n_mels: int) -> np.ndarray:
+def mel_filters(n_mels: int, n_fft: int = N_FFT) -> np.ndarray:
     """Triangular filters, equally spaced on Slaney's mel scale from 0 to 8,000 Hz, each of area 1 over Hz.
 
     Returns:
-        float32 ``(n_mels, 257)``.
+        float32 ``(n_mels, n_fft // 2 + 1)``.
 
     Raises:
-        ConfigError: `n_mels` < 1, or so many that a triangle falls between two bins of 31.25 Hz.
+        ConfigError: `n_mels` < 1, or so many that a triangle falls between two bins of 16,000 / `n_fft` Hz.
     """
     if n_mels < 1:
         raise ConfigError(f"{n_mels} mel bands, need at least 1")
     low, centre, high = (edges[:, None] for edges in _mel_edges(n_mels))
-    bins = np.linspace(0, SAMPLE_RATE / 2, N_BINS)
+    bins = np.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1)
     triangles = np.maximum(0, np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)))
     if not triangles.any(axis=1).all():
         raise ConfigError(f"{n_mels} mel bands: the lowest are narrower than a bin of {bins[1]:g} Hz, take fewer")

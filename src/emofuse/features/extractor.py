@@ -25,6 +25,8 @@ class Extractor:
             A network's weights are named by their sha256, not by their path.
         frame_rate: Visual only: frames a second that it wants.
         licence: What a user must know before using it commercially; empty when there is nothing.
+        span: Speech only, of a feature that leaves quiet ends out: a waveform to the first and the past-the-last
+            sample that its rows are of; None: they are of all.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Extractor:
     settings: Mapping[str, Any] = field(default_factory=dict)
     frame_rate: float | None = None
     licence: str = ""
+    span: Callable[[np.ndarray], tuple[int, int]] | None = None
 
     def __call__(self, x: Any) -> np.ndarray:
         """Features of one utterance: float32 (n_rows, n_values), or (n_values,) where `rate_hz` is None.

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -33,7 +32,6 @@ MINILM_TOKENIZER = (
 )
 """Package, file in it, and the file's sha256: others have packed all-MiniLM-L6-v2, so the content is checked."""
 
-_WORDS_A_BATCH = 256
 MINILM_MAX_TOKENS = 256  # as sentence-transformers sets for all-MiniLM-L6-v2
 _TOKENIZER_FILES = (*hub.TOKENIZERS, "tokenizer_config.json", "merges.txt")
 
@@ -145,40 +143,6 @@ def minilm(encoder: str | Path | tuple[Path, Path] | None = None, max_tokens: in
         compute=partial(_minilm_vector, model, tokenizer, max_tokens),
         settings={"sha256": {"model": hub.sha256(model), "tokenizer": hub.sha256(tokenizer)}, "max_tokens": max_tokens},
     )
-
-
-def minilm_words(words: Sequence[str], dim: int, encoder: tuple[Path, Path] | None = None) -> np.ndarray:
-    """What MiniLM makes of each word alone: a start for embeddings that are trained, no network needed afterwards.
-
-    Mean of the last hidden states, of length 1; then the first principal components over `words`,
-    scaled together to a deviation of 1 (after Minish Lab's model2vec, 2024).
-
-    Args:
-        words: At least one, none of them empty.
-        dim: Components kept.
-        encoder: Model and tokenizer; None: those that `find_minilm` finds.
-
-    Returns:
-        float32 (n_words, dim).
-    """
-    session, encode = _load_minilm(*(encoder or find_minilm()), MINILM_MAX_TOKENS, os.getpid())
-    names = [entry.name for entry in session.get_inputs()]
-    by_length: dict[int, list[int]] = {}
-    tokens = [encode.encode(word).ids for word in words]
-    for i, ids in enumerate(tokens):
-        by_length.setdefault(len(ids), []).append(i)
-    rows = np.zeros((len(words), session.get_outputs()[0].shape[-1]), np.float32)
-    for members in by_length.values():  # of one length: no padding
-        for start in range(0, len(members), _WORDS_A_BATCH):
-            part = members[start : start + _WORDS_A_BATCH]
-            ids = np.array([tokens[i] for i in part], np.int64)
-            given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-            hidden = session.run(None, {name: given[name] for name in names})[0].mean(axis=1)
-            rows[part] = hidden / np.linalg.norm(hidden, axis=1, keepdims=True)
-    rows -= rows.mean(axis=0)
-    _, axes = np.linalg.eigh(rows.T @ rows)  # the largest come last
-    projected = rows @ axes[:, ::-1][:, :dim]
-    return projected / max(float(projected.std()), 1e-12)
 
 
 def find_minilm() -> tuple[Path, Path]:

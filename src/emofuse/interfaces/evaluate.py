@@ -9,6 +9,7 @@ from emofuse.checkpoint import load_checkpoint
 from emofuse.corpora import load_corpus
 from emofuse.errors import ConfigError
 from emofuse.predictor import MODALITIES, default_model, load
+from emofuse.protocol.calibration import reliability_figure
 from emofuse.protocol.evaluate import evaluate
 from emofuse.protocol.run import choose_device
 
@@ -38,6 +39,17 @@ def score(
     # Tables of one's own share a reader: the one that is named is another one than that of the training.
     everything = corpus == "manifest"
     return evaluate(checkpoint, load_corpus(name, data), choose_device(device), everything, store, without)
+
+
+def draw_reliability(report: dict[str, Any], path: Path) -> None:
+    """Write the reliability diagrams of a report as a PNG: of the whole, its corpora and its parts."""
+    diagrams = {"all": report["calibration"]}
+    diagrams |= {name: part["calibration"] for name, part in report.get("by_corpus", {}).items()}
+    diagrams |= {f"{name} alone": part["calibration"] for name, part in report.get("parts", {}).items()}
+    figure = reliability_figure(diagrams, f"{report['system']} on {report['corpus']}")
+    partial = path.with_name(f"{path.name}.partial")
+    figure.savefig(partial, format="png", dpi=120)
+    partial.replace(path)
 
 
 def print_report(report: dict[str, Any]) -> None:

@@ -11,9 +11,9 @@ from emofuse.errors import ConfigError
 from emofuse.models.alignment import Alignment, AlignmentConfig
 from emofuse.models.bclstm import BcLSTM, BcLSTMConfig, UnimodalContext
 from emofuse.models.cma import CMA, CMAConfig
-from emofuse.models.cma_subword import SubwordCMA, SubwordConfig
 from emofuse.models.face_cnn import FaceCNN, FaceCNNConfig
 from emofuse.models.linear import LinearClassifier, LinearConfig
+from emofuse.models.minilm import MiniLM, MiniLMConfig
 from emofuse.models.mlp import MLP, MLPConfig
 from emofuse.models.mman import MMAN, EarlyFusion, LateFusion, MMANConfig, MultiModalFusion
 from emofuse.models.mult import MulT, MulTConfig
@@ -80,7 +80,6 @@ MODELS: dict[str, System] = {
     "cma-speech": _cma(modalities=("speech",)),
     "cma-speech-spectrogram": _cma(modalities=("speech",), speech_input="spectrogram"),
     "cma-text": _cma(modalities=("text",)),
-    "cma-subword": System(_CMA_PAPER, "utterance", ("text",), SubwordConfig, SubwordCMA, {}),
     "clstm-speech": _mman(lambda c: EarlyFusion(c, ("speech",)), ("speech",)),
     "clstm-visual": _mman(lambda c: EarlyFusion(c, ("visual",)), ("visual",)),
     "clstm-text": _mman(lambda c: EarlyFusion(c, ("text",)), ("text",)),
@@ -101,11 +100,13 @@ MODELS: dict[str, System] = {
     "mult": _mult(),
     "mult-past": _mult(context="past"),
     "tensor-fusion": System("Zadeh et al. 2017", "conversation", _MODALITIES, TensorFusionConfig, TensorFusion, {}),
+    "minilm": System("Wang et al. 2020", "utterance", ("text",), MiniLMConfig, MiniLM, {}),
     "text-cnn": System("Kim 2014", "utterance", ("text",), TextCNNConfig, TextCNN, {}),
     "opensmile-svm": System(
         "Schuller et al. 2013", "utterance", ("speech",), LinearConfig, LinearClassifier, {}, extractor="is13"
     ),
     "linear-svm": System("Cortes & Vapnik 1995", "utterance", ("speech",), LinearConfig, LinearClassifier, {}),
+    "speech-mlp": System("this project", "utterance", ("speech",), MLPConfig, MLP, {}),
     "voice-mlp": System(
         "this project", "utterance", ("speech",), MLPConfig, MLP, {}, extractor="voice", pooling="functionals"
     ),

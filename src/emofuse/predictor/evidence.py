@@ -1,4 +1,4 @@
-"""Which moments a decision rests on, where a model has no attention: what it decides with a moment left out."""
+"""Which moments and words a decision rests on, where a model has no attention: what it decides without them."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -29,6 +29,30 @@ def leave_out(
     kept = [np.concatenate([rows[:a], rows[b:]]) for a, b in pairwise(edges)]
     if n_stretches < 2 or min(map(len, kept)) < N_LEAST:
         return np.full(n_stretches, 1 / n_stretches)
-    whole, *without = log_probability([rows, *kept])
+    return _shares(*log_probability([rows, *kept]))
+
+
+def leave_out_words(
+    pieces: np.ndarray, words: np.ndarray, log_probability: Callable[[list[np.ndarray]], np.ndarray]
+) -> np.ndarray:
+    """Share of each piece's word in a decision, as `leave_out` has it, divided among the word's pieces.
+
+    Args:
+        pieces: (n_pieces,) ids of one utterance.
+        words: (n_pieces,) which word each is of.
+        log_probability: Pieces of several utterances to (n,) logarithms of the probability of what was decided.
+
+    Returns:
+        (n_pieces,), sums to 1; all words alike where there is one word, or nothing matters.
+    """
+    which, of_piece, counts = np.unique(words, return_inverse=True, return_counts=True)
+    if len(which) < 2:
+        return np.full(len(pieces), 1 / len(pieces))
+    shares = _shares(*log_probability([pieces, *(pieces[words != word] for word in which)]))
+    return (shares / counts)[of_piece]
+
+
+def _shares(whole: float, *without: float) -> np.ndarray:
+    """By how much each is less likely than the whole, as shares of 1; all alike where none is."""
     loss = np.maximum(whole - np.array(without), 0)
-    return loss / loss.sum() if loss.sum() > 0 else np.full(n_stretches, 1 / n_stretches)
+    return loss / loss.sum() if loss.sum() > 0 else np.full(len(loss), 1 / len(loss))

@@ -18,10 +18,10 @@ from emofuse.media.segment import Segment, Word
 from emofuse.media.video import Frame
 from emofuse.models import system
 from emofuse.models.cma import CMA
-from emofuse.models.cma_subword import SubwordCMA
+from emofuse.models.minilm import MiniLM
 from emofuse.models.mman import MMAN, MultiModalFusion
 from emofuse.prediction import Moment
-from emofuse.predictor.evidence import leave_out
+from emofuse.predictor.evidence import leave_out, leave_out_words
 from emofuse.protocol.feature import pool_rows, speech_array
 from emofuse.protocol.fitted import FittedFeature, feature_from_state
 
@@ -207,9 +207,8 @@ class Part:
         every_word = np.arange(len(u.words))
         heard = u.waveform is not None and len(u.waveform) >= MIN_SECONDS * SAMPLE_RATE
         if "speech" not in self.features or not heard:
-            n = self.features["text"].config.max_words if "text" in self.features else len(every_word)
-            for start in range(0, max(len(every_word), 1), max(n, 1)):
-                yield slice(0, 0), every_word[start : start + n]
+            for index in self._text_windows(u.words) or [every_word]:
+                yield slice(0, 0), index
             return
         assert u.waveform is not None
         n_samples = len(u.waveform)
@@ -218,6 +217,20 @@ class Part:
         for start in window_starts(n_samples, window, round(OVERLAP_S * SAMPLE_RATE)):
             stop = min(start + window, n_samples)
             yield slice(start, stop), every_word[(start <= middles) & (middles <= stop)]
+
+    def _text_windows(self, words: Sequence[str]) -> list[np.ndarray]:
+        """Indices of the words of each window of at most `max_words` tokens; none where the part reads no words."""
+        feature = self.features.get("text")
+        if feature is None or feature.vectors is None:
+            return []
+        most = feature.config.max_words
+        n_tokens = np.cumsum([len(feature.vectors.encode(word, most)) for word in words])
+        found, start, before = [], 0, 0
+        while start < len(words):
+            end = max(int(np.searchsorted(n_tokens, before + most, side="right")), start + 1)
+            found.append(np.arange(start, end))
+            start, before = end, int(n_tokens[end - 1])
+        return found
 
     def _judge_window(self, u: Utterance, samples: slice, word_index: np.ndarray) -> Judgement | None:
         """Judge one window on what is there of it; None where nothing is."""
@@ -244,37 +257,54 @@ class Part:
         inputs = self._collate(arrays)
         with torch.inference_mode():
             logits = self.model(**inputs).double().numpy().reshape(-1) / self.temperature
-            received = self.model.attention_received(**inputs) if isinstance(self.model, CMA | SubwordCMA) else {}
+            received = self.model.attention_received(**inputs) if isinstance(self.model, CMA) else {}
         # Nobody asks for what stands alone: words then share alike, of the sound nothing is said.
         asked = {m: r[0].double().numpy() for m, r in received.items() if m in arrays and bool(r.any())}
         words = None
         if "text" in arrays:
-            words = np.bincount(token_words, asked.get("text", np.ones(len(token_words))), minlength=len(u.words))
+            by_token = asked.get("text", np.ones(len(token_words)))
+            if isinstance(self.model, MiniLM):
+                decided = self._log_probability("text", int(logits.argmax()))
+                by_token = leave_out_words(arrays["text"], token_words, decided)
+            words = np.bincount(token_words, by_token, minlength=len(u.words))
         moments: tuple[Moment, ...] = ()
         if "speech" in asked:
             start_s = u.segment.start_s + samples.start / SAMPLE_RATE
             moments = _moments(asked["speech"], start_s, (samples.stop - samples.start))
         elif waveform is not None and set(arrays) == {"speech"} and self.features["speech"].extractor is not None:
-            weights = self._left_out(waveform, int(logits.argmax()))
-            moments = _moments(weights, u.segment.start_s + samples.start / SAMPLE_RATE, len(waveform))
+            first, end = (self.features["speech"].extractor.span or _all_of)(waveform)
+            weights = self._left_out(waveform, end - first, int(logits.argmax()))
+            moments = _moments(weights, u.segment.start_s + (samples.start + first) / SAMPLE_RATE, end - first)
         return Judgement(softmax(logits), tuple(arrays), words, moments)
 
-    def _left_out(self, waveform: np.ndarray, decided: int) -> np.ndarray:
-        """(n_stretches,) share of each stretch in the decision, where a model has no attention: see `leave_out`."""
+    def _left_out(self, waveform: np.ndarray, n_samples: int, decided: int) -> np.ndarray:
+        """(n_stretches,) share of each stretch in the decision, where a model has no attention: see `leave_out`.
+
+        The extractor's rows are of `n_samples` of the waveform.
+        """
         feature = self.features["speech"]
-        n_stretches = max(1, round(len(waveform) / SAMPLE_RATE / MOMENT_S))
+        n_stretches = max(1, round(n_samples / SAMPLE_RATE / MOMENT_S))
         assert feature.extractor is not None
         if feature.extractor.rate_hz is None:
             return np.full(n_stretches, 1 / n_stretches)
 
-        def log_probability(versions: list[np.ndarray]) -> np.ndarray:
-            vectors = feature.transform([pool_rows(rows, feature.config) for rows in versions])
-            examples = [Example(("",), np.array([IGNORE]), {"speech": x}) for x in vectors]
+        log_probability = self._log_probability("speech", decided)
+
+        def of_rows(versions: list[np.ndarray]) -> np.ndarray:
+            return log_probability(feature.transform([pool_rows(rows, feature.config) for rows in versions]))
+
+        return leave_out(feature.extractor(waveform), n_stretches, of_rows)
+
+    def _log_probability(self, modality: str, decided: int) -> Callable[[list[np.ndarray]], np.ndarray]:
+        """A function from inputs of one modality to the logarithms of the probability of one class."""
+
+        def of(inputs: list[np.ndarray]) -> np.ndarray:
+            examples = [Example(("",), np.array([IGNORE]), {modality: x}) for x in inputs]
             with torch.inference_mode():
                 logits = self.model(**collate(examples, self.level).inputs).double().numpy()
             return log_softmax(logits / self.temperature, axis=-1)[:, decided]
 
-        return leave_out(feature.extractor(waveform), n_stretches, log_probability)
+        return of
 
 
 def _extracted(feature: FittedFeature, u: Utterance, waveform: np.ndarray | None) -> np.ndarray | None:
@@ -291,6 +321,10 @@ def _extracted(feature: FittedFeature, u: Utterance, waveform: np.ndarray | None
         return pool_rows(extractor(u.frames(extractor.frame_rate or 5.0)), feature.config)
     except DataError:  # too short for it, or no face in the picture
         return None
+
+
+def _all_of(waveform: np.ndarray) -> tuple[int, int]:
+    return 0, len(waveform)
 
 
 def _word_middles(u: Utterance) -> np.ndarray:

@@ -1,6 +1,9 @@
-"""Temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017."""
+"""Temperature scaling and how it is shown: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017."""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
@@ -14,3 +17,39 @@ def fit_temperature(logits: np.ndarray, y_true: np.ndarray) -> float:
 
     found = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.2), np.log(10)), method="bounded")
     return float(np.exp(found.x))
+
+
+def reliability_figure(diagrams: Mapping[str, Sequence[Mapping[str, float]]], title: str) -> Figure:
+    """How right a model is against how sure it is, a panel each; on the diagonal it is as right as it is sure.
+
+    Args:
+        diagrams: Name to what `emofuse.protocol.metrics.reliability_diagram` gives; at least one.
+        title: Above the figure.
+    """
+    figure = Figure(figsize=(3.2 * len(diagrams), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(diagrams), sharey=True, squeeze=False)[0]
+    for ax, (name, bins) in zip(panels, diagrams.items(), strict=True):
+        n_all = sum(b["n"] for b in bins)
+        ax.plot([0, 100], [0, 100], color="0.6", linewidth=0.8, linestyle="--")
+        ax.bar(
+            [100 * b["confidence"] for b in bins],
+            [100 * b["n"] / n_all for b in bins],
+            width=6,
+            color="0.85",
+            label="share of utterances",
+        )
+        ax.plot(
+            [100 * b["confidence"] for b in bins],
+            [100 * b["accuracy"] for b in bins],
+            color="C0",
+            marker="o",
+            markersize=4,
+            label="accuracy",
+        )
+        ax.set(xlim=(0, 100), ylim=(0, 100), xlabel="confidence, %", title=f"{name}, n = {n_all:,}")
+        ax.title.set_fontsize(9)
+        ax.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("%")
+    panels[0].legend(fontsize=8, frameon=False, loc="upper left")
+    figure.suptitle(title, fontsize=11)
+    return figure

@@ -17,12 +17,13 @@ class FeatureConfig(BaseModel):
 
     Attributes:
         kind: ``stored``: the corpus' own vector. ``waveform`` and ``spectrogram``: from the audio
-            file. ``words``: word vectors. ``subwords``: ids of words and their parts, for embeddings that
-            are trained. ``text-cnn``: the hidden layer of a text CNN over word
+            file. ``words``: word vectors. ``wordpieces``: ids of word pieces, for a BERT that is trained
+            further. ``text-cnn``: the hidden layer of a text CNN over word
             vectors, trained inside the fold. ``face``: a face image, 48 × 48 grey values.
             ``extract``: a feature of `EXTRACTORS`.
         extractor: ``extract``: its name.
-        encoder: ``extract``: the network it needs, see `Entry.encoder`.
+        encoder: ``extract``: the network it needs, see `Entry.encoder`. ``wordpieces``: the BERT that training
+            starts from, a folder or a name on the hub; a trained system does not need it.
         pooling: ``extract``, of a feature with rows in time: ``statistics``: their mean and standard
             deviation, ``mean``: the mean alone; ``functionals``, of ``voice``: `functionals`; ``none``: the
             rows, for a system that reads sequences.
@@ -34,19 +35,16 @@ class FeatureConfig(BaseModel):
         level: ``rms``: scale each waveform to the same level, so that the recording gain does not
             matter; ``none``: as recorded.
         word_vectors: Source as `load_word_vectors` takes it.
-        max_words: Words kept of an utterance.
+        max_words: Words, or word pieces, kept of an utterance.
         vocabulary_size: Most frequent word vectors kept beside the corpus' own words, so that a
-            trained model knows words that its corpus lacks. ``subwords``: all words with an embedding
-            of their own, those that the corpus has twice and then the most frequent ones.
-        minilm_dim: ``subwords``: so many numbers of what MiniLM makes of each word, beside its word vector, for
-            the embeddings to start from; the trained system does not need MiniLM. 0: none.
-        n_grams, n_pairs: ``subwords``: hash buckets of letter n-grams and of pairs of words.
+            trained model knows words that its corpus lacks. ``wordpieces``: how many pieces are kept of the
+            encoder's.
         dropout, max_epochs: ``text-cnn``: of its training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["stored", "waveform", "spectrogram", "words", "subwords", "text-cnn", "face", "extract"]
+    kind: Literal["stored", "waveform", "spectrogram", "words", "wordpieces", "text-cnn", "face", "extract"]
     extractor: str = ""
     encoder: str | None = None
     pooling: Literal["statistics", "mean", "functionals", "none"] = "statistics"
@@ -58,9 +56,6 @@ class FeatureConfig(BaseModel):
     word_vectors: str = "glove-6b-50d"
     max_words: int = Field(50, ge=1)
     vocabulary_size: int = Field(20_000, ge=0)
-    minilm_dim: int = Field(0, ge=0)
-    n_grams: int = Field(20_000, ge=1)
-    n_pairs: int = Field(65_536, ge=1)
     dropout: float = Field(0.5, ge=0, lt=1)
     max_epochs: int = Field(30, ge=1)
 
@@ -68,8 +63,10 @@ class FeatureConfig(BaseModel):
     def _consistent(self) -> "FeatureConfig":
         if self.kind == "extract" and self.extractor not in EXTRACTORS:
             raise ValueError(f"extractor {self.extractor!r} is unknown; known: {', '.join(EXTRACTORS)}")
-        if self.kind != "extract" and (self.extractor or self.encoder):
+        if self.kind != "extract" and (self.extractor or (self.encoder and self.kind != "wordpieces")):
             raise ValueError(f"extractor and encoder are for kind extract, not {self.kind}")
+        if self.kind == "wordpieces" and not self.encoder:
+            raise ValueError("wordpieces: set encoder, a folder or a name on the hub, such as that of MiniLM")
         if self.pooling == "functionals" and self.extractor != "voice":
             raise ValueError("functionals are of the rows of extractor voice")
         if self.n_mels:

@@ -15,7 +15,7 @@ from emofuse.features.extractor import Extractor
 from emofuse.features.lexical import WordVectors
 from emofuse.features.projection import Projection, fit_projection
 from emofuse.features.running import running_deviation
-from emofuse.features.subwords import Subwords
+from emofuse.features.wordpieces import WordPieces
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.models import make_config
 from emofuse.models.text_cnn import TextCNN
@@ -29,7 +29,7 @@ class FittedFeature:
 
     config: FeatureConfig
     projection: Projection | None = None
-    vectors: WordVectors | Subwords | None = None
+    vectors: WordVectors | WordPieces | None = None
     text_cnn: TextCNN | None = None
     extractor: Extractor | None = None
 
@@ -63,7 +63,9 @@ class FittedFeature:
         if self.config.kind == "waveform":
             return np.zeros(0, np.float32)
         n = self.dim // 2 if self.config.relative else self.dim
-        in_time = self.config.is_sequence or self.config.kind in ("words", "subwords")
+        if self.config.kind == "wordpieces":
+            return np.zeros(0, np.int32)
+        in_time = self.config.is_sequence or self.config.kind == "words"
         return np.zeros((0, n) if in_time else n, np.float32)
 
     def apply(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -99,14 +101,14 @@ def fit_feature(
     select: dict[str, np.ndarray],
     labels: Mapping[str, int],
     *,
-    vectors: WordVectors | Subwords | None,
+    vectors: WordVectors | WordPieces | None,
     n_classes: int,
     metric: str,
     seed: int,
     device: torch.device,
 ) -> FittedFeature:
     """Fit a modality's transform on the training part; the selection part only stops the text CNN."""
-    if config.kind in ("waveform", "words", "subwords", "face"):
+    if config.kind in ("waveform", "words", "wordpieces", "face"):
         return FittedFeature(config, vectors=vectors)
     extractor = make_extractor(config.extractor, config.encoder) if config.kind == "extract" else None
     if config.is_sequence:
@@ -134,7 +136,7 @@ def feature_state(fitted: FittedFeature) -> tuple[dict[str, Any], dict[str, np.n
     arrays: dict[str, np.ndarray] = {}
     if fitted.projection is not None:
         arrays |= {f"projection.{k}": v.astype(np.float32) for k, v in fitted.projection.to_arrays().items()}
-    if isinstance(fitted.vectors, Subwords):  # its embeddings are the system's
+    if isinstance(fitted.vectors, WordPieces):  # its embeddings are the system's
         meta["words"] = "\n".join(fitted.vectors.index)
     elif fitted.vectors is not None:
         # One string, not a list: an indented config.json would give every word a line.
@@ -158,9 +160,8 @@ def feature_from_state(meta: dict[str, Any], arrays: Mapping[str, np.ndarray]) -
     projection, vectors, text_cnn = None, None, None
     if arrays_of_projection := under("projection."):
         projection = Projection.from_arrays(arrays_of_projection)
-    if config.kind == "subwords":
-        index = {word: i for i, word in enumerate(meta["words"].split("\n"), start=1)}
-        vectors = Subwords(index, config.n_grams, config.n_pairs)
+    if config.kind == "wordpieces":
+        vectors = WordPieces({piece: i for i, piece in enumerate(meta["words"].split("\n"))})
     elif "words" in meta:
         index = {word: i for i, word in enumerate(meta["words"].split("\n"))}
         vectors = WordVectors(index, arrays["vectors"].astype(np.float32), meta["table"])

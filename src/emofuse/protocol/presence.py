@@ -23,7 +23,7 @@ def _lacks(u: Utterance, modality: str, kind: str) -> str:
     """What one utterance lacks; empty where it lacks nothing."""
     if kind == "stored":
         return "" if modality in u.features else f"has no stored {modality} feature"
-    if kind in ("words", "subwords", "text-cnn"):
+    if kind in ("words", "wordpieces", "text-cnn"):
         return "" if u.text else f"has no text, need a transcript for {modality} = {kind}"
     if kind == "face":
         return "" if u.image else f"has no image, need a face for {modality} = face"

@@ -1,6 +1,5 @@
 """What a modality of a corpus gives before anything is fitted: the same in every fold, read or computed once."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -9,18 +8,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from safetensors.torch import load_file
 
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
 from emofuse.extraction import extract, load_features
 from emofuse.extractors import make_extractor
+from emofuse.features import hub
 from emofuse.features.extractor import Extractor
 from emofuse.features.lexical import WordVectors, load_word_vectors, tokenize
 from emofuse.features.store import FeatureStore
-from emofuse.features.subwords import Subwords
-from emofuse.features.text_encoders import minilm_words
+from emofuse.features.wordpieces import SPECIAL, WordPieces, choose_pieces
 from emofuse.media.audio import read_audio
 from emofuse.media.image import read_face
+from emofuse.models.minilm import rename_bert
 from emofuse.progress import progress
 from emofuse.protocol.feature import FeatureConfig, pool_rows, speech_array
 from emofuse.protocol.presence import lacking
@@ -69,21 +70,27 @@ def load_vectors(config: FeatureConfig, texts: Sequence[str]) -> WordVectors:
     return WordVectors({w: i for i, w in enumerate(kept)}, vectors, table.name)
 
 
-def load_subwords(config: FeatureConfig, texts: Sequence[str]) -> Subwords:
-    """The words that a corpus has at least twice, then the most frequent ones, starting at their word vectors."""
-    table = load_word_vectors(config.word_vectors)
-    counts = Counter(token for text in texts for token in tokenize(text))
-    own = [token for token, n in counts.most_common() if n > 1]
-    words = list(dict.fromkeys([*own, *table.index]))[: config.vocabulary_size]
-    start = np.zeros((config.vocabulary_size + 1, table.dim), np.float32)
-    for i, word in enumerate(words, start=1):
-        if word in table.index:
-            start[i] = table.vectors[table.index[word]]
-    if config.minilm_dim:
-        more = np.zeros((len(start), config.minilm_dim), np.float32)
-        more[1 : 1 + len(words)] = minilm_words(words, config.minilm_dim) * start[1 : 1 + len(words)].std()
-        start = np.concatenate([start, more], axis=1)
-    return Subwords({word: i for i, word in enumerate(words, start=1)}, config.n_grams, config.n_pairs, start)
+def load_wordpieces(config: FeatureConfig, texts: Sequence[str]) -> WordPieces:
+    """The pieces of a BERT that the corpus is best spelt with, and its weights, for training to start from.
+
+    Raises:
+        ConfigError: The encoder cannot be had.
+        DataError: It is not a BERT with ``vocab.txt``.
+    """
+    assert config.encoder is not None
+    folder = hub.fetch(config.encoder)
+    try:
+        vocabulary = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+        start = rename_bert(load_file(folder / "model.safetensors"))
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise DataError(f"{config.encoder}: not a BERT with vocab.txt and model.safetensors: {error}") from None
+    index = {piece: i for i, piece in enumerate(vocabulary) if piece}
+    if lost := [piece for piece in SPECIAL if piece not in index]:
+        raise DataError(f"{config.encoder}: vocab.txt has no {lost[0]}, need a BERT's")
+    kept = choose_pieces(index, texts, config.vocabulary_size)
+    start["pieces.weight"] = start["pieces.weight"][[index[piece] for piece in kept]]
+    start["positions.weight"] = start["positions.weight"][: config.max_words + 2]
+    return WordPieces({piece: i for i, piece in enumerate(kept)}, {k: v.numpy() for k, v in start.items()})
 
 
 @dataclass(frozen=True)
@@ -97,12 +104,12 @@ class RawInput:
     """
 
     arrays: dict[str, np.ndarray]
-    vectors: WordVectors | Subwords | None = None
+    vectors: WordVectors | WordPieces | None = None
     lacks: Mapping[str, str] = field(default_factory=dict)
 
 
 def _raw_array(
-    u: Utterance, corpus: Corpus, modality: str, config: FeatureConfig, words: WordVectors | Subwords | None
+    u: Utterance, corpus: Corpus, modality: str, config: FeatureConfig, words: WordVectors | WordPieces | None
 ) -> np.ndarray:
     """One modality of one utterance that has it, before anything fitted is applied."""
     if config.kind == "stored":
@@ -125,7 +132,7 @@ def read_raw(
     corpus: Corpus,
     modality: str,
     config: FeatureConfig,
-    vectors: WordVectors | Subwords | None,
+    vectors: WordVectors | WordPieces | None,
     store: Path | None = None,
 ) -> dict[str, np.ndarray]:
     """One modality of many utterances, by id; shows its progress on stderr where files are read.
@@ -166,7 +173,7 @@ def load_raw(
         others = f", nor has any other of {len(lacks)}" if len(lacks) > 1 else ""
         raise DataError(f"{corpus.name}: utterance {utterances[0].id} {lacks[utterances[0].id]}{others}")
     vectors = None
-    if config.kind in ("words", "text-cnn", "subwords"):
-        load = load_subwords if config.kind == "subwords" else load_vectors
+    if config.kind in ("words", "text-cnn", "wordpieces"):
+        load = load_wordpieces if config.kind == "wordpieces" else load_vectors
         vectors = load(config, [u.text for u in utterances if u.text])
     return RawInput(read_raw(utterances, corpus, modality, config, vectors, store), vectors, lacks)

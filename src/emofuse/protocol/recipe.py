@@ -53,6 +53,7 @@ class Recipe(BaseModel):
         model: Sizes that differ from the paper's, for all systems.
         training: Settings of `TrainingConfig` that differ from its defaults, for all systems.
         overrides: System to settings of its own.
+        weights: How a checkpoint keeps the network's: ``int8`` is a quarter of the size, see `emofuse.quantised`.
         published: System to the papers' figure for the primary metric, as a fraction of 1.
     """
 
@@ -72,6 +73,7 @@ class Recipe(BaseModel):
     model: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     overrides: dict[str, Overrides] = Field(default_factory=dict)
+    weights: Literal["float32", "int8"] = "float32"
     published: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -98,8 +100,8 @@ class Recipe(BaseModel):
                     continue
                 self._check_training(name)
                 text = self.features.get("text")
-                if "text" in needed and text is not None and (name == "cma-subword") != (text.kind == "subwords"):
-                    raise ConfigError('cma-subword, and no other system, takes features.text of kind "subwords"')
+                if "text" in needed and text is not None and (name == "minilm") != (text.kind == "wordpieces"):
+                    raise ConfigError('minilm, and no other system, takes features.text of kind "wordpieces"')
                 speech = self.features.get("speech")
                 if isinstance(config, CMAConfig) and speech is not None and speech.kind == "extract":
                     if config.speech_input == "waveform" and "speech" in needed:
@@ -164,7 +166,7 @@ class Recipe(BaseModel):
         if entry.level == "conversation":
             return dict(self.features)
         chosen = {m: self.features[m] for m in entry.modalities}
-        if entry.config is LinearConfig:
+        if entry.config in _OF_A_VECTOR:
             if chosen["speech"].is_sequence:
                 chosen["speech"] = chosen["speech"].model_copy(update={"pooling": "statistics"})
         elif "speech" in chosen and chosen["speech"].kind in ("waveform", "spectrogram"):
@@ -192,18 +194,20 @@ class Recipe(BaseModel):
             return make_config(name, **settings)
         if entry.config in _OF_A_VECTOR:
             return make_config(name, **settings | {"n_features": dims["speech"]})
-        if "text" in entry.modalities:
-            settings["word_dim"] = dims["text"]
-        if name == "cma-subword":
+        if name == "minilm":
             text = self.features["text"]
-            settings |= {"n_words": text.vocabulary_size, "n_grams": text.n_grams, "n_pairs": text.n_pairs}
+            settings |= {"n_pieces": text.vocabulary_size, "max_pieces": text.max_words}
+        elif "text" in entry.modalities:
+            settings["word_dim"] = dims["text"]
         if "speech" in entry.modalities and self.feature_configs(name)["speech"].is_sequence:
             settings["n_bins"] = dims["speech"]
         return make_config(name, **settings)
 
     def fingerprint(self, *more: object) -> str:
         """Changes with whatever changes a result; not with the prose."""
-        content = self.model_dump(mode="json", exclude={"name", "paper", "command", "expected", "published", "systems"})
+        content = self.model_dump(
+            mode="json", exclude={"name", "paper", "command", "expected", "published", "systems", "weights"}
+        )
         if self.other_labels == "drop":  # as before there was a choice: records of then stay good
             del content["other_labels"]
         for feature in content["features"].values():

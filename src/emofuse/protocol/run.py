@@ -16,7 +16,7 @@ from emofuse.batching import IGNORE, Example, labels_by_id, without
 from emofuse.checkpoint import Checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
-from emofuse.features.subwords import Subwords
+from emofuse.features.wordpieces import WordPieces
 from emofuse.models import n_parameters, system
 from emofuse.models.linear import LinearConfig
 from emofuse.models.mman import MODALITIES
@@ -240,8 +240,8 @@ class FoldRun:
         sizes = self.recipe.sizes(name, len(self.fold.classes.classes), {m: f.dim for m, f in features.items()})
         vocabulary = features["text"].vectors if "text" in features else None
         start_from = {}
-        if isinstance(vocabulary, Subwords) and vocabulary.start is not None:
-            start_from["words.weight"] = torch.from_numpy(vocabulary.start)
+        if isinstance(vocabulary, WordPieces):
+            start_from = {k: torch.from_numpy(v) for k, v in vocabulary.start.items()}
         rate = features["speech"].steps_per_s if "speech" in features else 0.0
         common = {"metric": self.metric, "seed": self.seed, "device": self.device, "sample_rate": rate}
         common |= {"start_from": start_from}
@@ -325,6 +325,7 @@ class FoldRun:
                 "best_epoch": result.best_epoch,
                 "test": result.metrics,
             },
+            weights=self.recipe.weights,
         )
 
     def temperature(self, name: str, done: TrainedSystem) -> float:

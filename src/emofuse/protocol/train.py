@@ -18,8 +18,8 @@ from emofuse.batching import IGNORE, Example, evaluation_batches, labels_by_id, 
 from emofuse.errors import ConfigError, DataError
 from emofuse.models import build, system
 from emofuse.models.cma import CMAConfig
-from emofuse.models.cma_subword import SubwordConfig
 from emofuse.models.linear import LinearClassifier, LinearConfig
+from emofuse.models.minilm import MiniLMConfig
 from emofuse.models.mman import MMANConfig, StagedFusion
 from emofuse.models.text_cnn import TextCNNConfig
 from emofuse.protocol.linear import fit_linear
@@ -55,6 +55,7 @@ class TrainingConfig:
         modality_dropout: Probability that each modality of an example (a whole dialogue, where that is the
             example) is taken away in an epoch, never all of them: the system learns to do without. Of a
             system of one modality nothing is taken, the parts of a staged one included.
+        precision: Of the forward pass: ``bfloat16`` (autocast) takes about half the time where the processor has it.
         refit: After dev has chosen the number of epochs, train anew on train and dev for so many.
     """
 
@@ -75,6 +76,7 @@ class TrainingConfig:
     augment: float = 0.0
     mask_bands: bool = False
     modality_dropout: float = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"
     refit: bool = False
 
     def __post_init__(self) -> None:
@@ -157,7 +159,9 @@ def train_epoch(
         n_valid = int((labels != IGNORE).sum())
         if n_valid == 0:
             continue
-        logits = model(**batch.inputs).flatten(0, -2)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits = model(**batch.inputs).flatten(0, -2)
+        logits = logits.float()
         if config.soft_votes:
             if batch.votes is None:
                 raise ConfigError("training.soft_votes: some utterance of the corpus has no votes")
@@ -313,7 +317,7 @@ class TrainedSystem:
 
 def train_system(
     name: str,
-    model_config: CMAConfig | SubwordConfig | MMANConfig | TextCNNConfig | LinearConfig,
+    model_config: CMAConfig | MiniLMConfig | MMANConfig | TextCNNConfig | LinearConfig,
     training: Callable[[str], TrainingConfig],
     train: Sequence[Example],
     select: Sequence[Example] | None,
@@ -345,7 +349,8 @@ def train_system(
         vary: As `training_batches` takes it.
         state_dir: Folder for resumable state.
         trained: Systems trained before on the same fold and seed: looked up and added to.
-        start_from: Values that some of the weights start from, by the parameter's name; the others are drawn.
+        start_from: Values that some of the weights start from, by the parameter's name; the others are drawn, and
+            what has no place in the system, such as upper layers, is not used.
         on_epoch: Called with the name of the system in training and its history entry.
     """
     trained = {} if trained is None else trained
@@ -355,7 +360,8 @@ def train_system(
     torch.manual_seed(stable_seed(seed, name))
     model = build(name, model_config).to(device)
     if start_from:
-        model.load_state_dict({**model.state_dict(), **start_from})
+        drawn = model.state_dict()
+        model.load_state_dict({name: start_from.get(name, value) for name, value in drawn.items()})
     seconds = cpu_seconds = 0.0
     report = None if on_epoch is None else lambda entry: on_epoch(name, entry)
     if isinstance(model, LinearClassifier):
