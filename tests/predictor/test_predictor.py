@@ -201,6 +201,17 @@ def test_what_nobody_said_is_unsure() -> None:
     assert len(predictor.predict(np.zeros(16_000, np.float32))) == 0
 
 
+def test_silence_is_no_evidence_of_the_voice(tmp_path: Path, waveform: np.ndarray) -> None:
+    (tmp_path / "t.csv").write_text("start_s,end_s,text\n0,1,good\n1,2,good\n")
+    half_silent = np.concatenate([waveform[:16_000], np.zeros(16_000, np.float32)])
+    parts = [Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")]
+    heard, silent = Predictor(parts).predict(half_silent, sources=Sources(segments=tmp_path / "t.csv"))
+    assert heard.modalities == ("speech", "text")
+    assert (silent.modalities, silent.missing) == (("text",), ("speech",))
+    with pytest.raises(DataError, match="needs speech, found nothing but silence"):
+        Predictor(parts[:1]).predict(np.zeros(32_000, np.float32), sources=Sources(whole=True))
+
+
 @pytest.mark.parametrize("rate", [8_000, 44_100])
 def test_waveforms_of_any_rate_and_number_of_channels(rate: int, example_clip: Path) -> None:
     voice = soxr.resample(read_audio(example_clip), 16_000, rate)

@@ -21,7 +21,7 @@ from emofuse.media.video import MediaInfo, probe
 from emofuse.prediction import Moment, Prediction, Timeline, WordEvidence, to_pandas
 from emofuse.predictor.faces import FaceFinder
 from emofuse.predictor.part import Judgement, Part, Utterance
-from emofuse.predictor.utterances import Sources, find_utterances
+from emofuse.predictor.utterances import AUDIBLE, Sources, find_utterances
 from emofuse.protocol.pool import Reliability, discounted, pool
 
 __all__ = [
@@ -197,14 +197,15 @@ class Predictor:
     def _named(self, probabilities: np.ndarray) -> dict[str, float]:
         return {c: round(float(p), 4) for c, p in zip(self.classes, probabilities, strict=True)}
 
-    def _nothing(self, source: str, utterances: Sequence[Utterance]) -> str:
-        """Why not one utterance could be judged."""
+    def _nothing(self, source: str, utterances: Sequence[Utterance], has_sound: bool = False) -> str:
+        """Why not one utterance could be judged; where there is sound, but none in the utterances, it is silent."""
         needs = " or ".join(self.modalities)
         text = any(u.segment.text for u in utterances)
         there = [("speech", any(u.waveform is not None for u in utterances)), ("text", text)]
         given = [m for m, found in there if found]
         hint = " without a word that it knows" if text and "text" in needs else ""
-        return f"{source}: the model needs {needs}, found {' and '.join(given) or 'nothing'}{hint}"
+        nothing = "nothing but silence" if has_sound else "nothing"
+        return f"{source}: the model needs {needs}, found {' and '.join(given) or nothing}{hint}"
 
     def _timeline(
         self,
@@ -243,7 +244,7 @@ class Predictor:
 
         predictions = self.judge(utterances(), source)
         if found.segments and not any(predictions):
-            raise DataError(self._nothing(source, last))
+            raise DataError(self._nothing(source, last, sound is not None))
         problems = list(found.problems)
         if any(p is None for p in predictions):
             n = sum(p is None for p in predictions)
@@ -271,10 +272,11 @@ def _mono(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def _part_of(sound: Sound | None, segment: Segment) -> np.ndarray | None:
-    """The sound of an utterance, or None where the sound has ended before, as in a video that goes on."""
+    """The sound of an utterance; None where it is silent, or has ended before, as in a video that goes on."""
     if sound is None or segment.start_s > sound.duration_s - MIN_SECONDS:
         return None
-    return sound.read(segment.start_s, min(segment.end_s, sound.duration_s + END_TOLERANCE_S))
+    waveform = sound.read(segment.start_s, min(segment.end_s, sound.duration_s + END_TOLERANCE_S))
+    return waveform if np.abs(waveform).max(initial=0.0) >= AUDIBLE else None
 
 
 def _word_evidence(u: Utterance, judged: Sequence[Judgement]) -> tuple[WordEvidence, ...]:
