@@ -58,12 +58,13 @@ def _lines(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def beside(given: Path | None, media: Path, suffixes: Sequence[str]) -> Path | None:
+def beside(given: str | Path | None, media: Path, suffixes: Sequence[str]) -> Path | None:
     """The annotation of a file: `given` itself, or, where that is a folder, the file in it of the same stem.
 
     Raises:
         DataError: The folder has no such file, or several.
     """
+    given = None if given is None else Path(given)
     if given is None or not given.is_dir():
         return given
     found = sorted(p for p in given.iterdir() if p.stem == media.stem and p.suffix.lower() in suffixes)

@@ -7,6 +7,7 @@ in, so that a waveform's sample n is heard at ``n / sample_rate`` and agrees wit
 """
 
 import math
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,8 @@ MAX_GAP_S = 3600.0
 
 _GAP_TOLERANCE_S = 0.05  # recorders round and jitter their time stamps; nobody sees lips be off by less
 _UNKNOWN_LENGTH = 2**62  # libsndfile gives 2**63 - 1 frames for a stream whose header holds no length
+_SIZE_UNKNOWN = 2**31 - 2**16  # bytes of sound from which a header means that the recorder did not know
+_CUT_OFF = re.compile(r"^ ?(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)  # libsndfile's notes on a header
 _RATES = range(1_000, 768_001)  # a damaged header can hold any other
 _LOUDEST = 1e4  # floats far beyond full scale would overflow in the resampler
 _READ_VALUES = 2**18  # samples times channels that libsndfile reads at once
@@ -208,7 +211,7 @@ def _stated_duration_s(path: Path) -> float | None:
     sound = open_sound(path)
     if sound is not None:
         with sound:
-            return sound.frames / sound.samplerate
+            return sound.frames * _promised(sound) / sound.samplerate
     with open_media(path) as container:
         stream = _audio_stream(path, container)
         if not (stream.duration and stream.time_base):
@@ -219,6 +222,16 @@ def _stated_duration_s(path: Path) -> float | None:
             return seconds
         late = float(stream.start_time * stream.time_base) - zero
         return seconds + late if 0 < late <= MAX_GAP_S else seconds
+
+
+def _promised(sound: sf.SoundFile) -> float:
+    """How many times as long as a WAV or AIFF file is its header says that it is: more than 1 where it was cut off.
+
+    What recorders write that do not know the length yet is not believed.
+    """
+    found = _CUT_OFF.search(sound.extra_info)
+    stated, there = (int(found[1]), int(found[2])) if found else (1, 1)
+    return stated / there if 0 < there < stated < _SIZE_UNKNOWN else 1.0
 
 
 def _check_order(path: Path, start: float, end: float | None) -> None:
@@ -309,7 +322,7 @@ def _decode(path: Path, start: float, end: float | None, problems: list[str]) ->
 
 
 def open_sound(path: Path) -> sf.SoundFile | None:
-    """The open file, or None when it is not for libsndfile: another format, or of unknown length.
+    """The open file, or None when it is not for libsndfile: another format, or its header holds no length.
 
     Raises:
         DataError: The file is missing, a folder or empty.
@@ -322,7 +335,7 @@ def open_sound(path: Path) -> sf.SoundFile | None:
         sound = sf.SoundFile(path)
     except (sf.LibsndfileError, TypeError):  # TypeError: the name ends in .raw
         return None
-    if sound.frames >= _UNKNOWN_LENGTH:
+    if not 0 < sound.frames < _UNKNOWN_LENGTH:  # 0 is what recorders leave that were switched off
         sound.close()
         return None
     return sound
@@ -344,8 +357,15 @@ def _decode_soundfile(
     except sf.LibsndfileError:
         pass  # as when it gives no more samples
     if first < last:
-        problems.append(f"{path}: damaged; the sound after {first / rate:.1f} s is not all there")
-        yield from _rescued(path, first, rate, end)
+        found = first
+        for samples, _ in _rescued(path, first, rate, end):
+            found += len(samples)
+            yield samples, rate
+        if found < last - MIN_SECONDS * rate:
+            what = f"sound ends at {found / rate:.1f} s of the {sound.frames / rate:.1f} s in its header"
+        else:
+            what = f"the sound after {first / rate:.1f} s is not all there"
+        problems.append(f"{path}: damaged; {what}")
 
 
 def _rescued(path: Path, first: int, rate: int, end: float | None) -> Iterator[tuple[np.ndarray, int]]:

@@ -1,6 +1,7 @@
 """Media in, predictions out: one checkpoint, or several single-modality ones fused late."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,6 +16,7 @@ import soxr
 from emofuse.checkpoint import load_checkpoint
 from emofuse.errors import ConfigError, DataError
 from emofuse.media.audio import END_TOLERANCE_S, MIN_SECONDS, SAMPLE_RATE, AudioSpool
+from emofuse.media.recognition import Recogniser
 from emofuse.media.segment import Segment
 from emofuse.media.sound import ArraySound, Sound
 from emofuse.media.video import MediaInfo, probe
@@ -30,6 +32,7 @@ __all__ = [
     "Part",
     "Prediction",
     "Predictor",
+    "Recogniser",
     "Sources",
     "Timeline",
     "Utterance",
@@ -259,12 +262,15 @@ def _name(media: str | Path | np.ndarray) -> str:
     return "array" if isinstance(media, np.ndarray) else str(media)
 
 
-def _mono(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+def _mono(waveform: np.ndarray, sample_rate: float) -> np.ndarray:
     """(n_samples,) at 16 kHz from a waveform of any rate and number of channels."""
+    need = "need floats in [-1, 1], (n_samples[, n_channels])"
     if waveform.ndim not in (1, 2) or not np.issubdtype(waveform.dtype, np.floating):
-        raise DataError(
-            f"array: {waveform.dtype} of shape {waveform.shape}; need floats in [-1, 1], (n_samples[, n_channels])"
-        )
+        raise DataError(f"array: {waveform.dtype} of shape {waveform.shape}; {need}")
+    if waveform.ndim == 2 and waveform.shape[0] < waveform.shape[1]:
+        raise DataError(f"array: of shape {waveform.shape}, channels first; {need}: give its transpose")
+    if not (math.isfinite(sample_rate) and sample_rate > 0):
+        raise DataError(f"array: sample_rate is {sample_rate}; need samples per second")
     mono = waveform.astype(np.float32) if waveform.ndim == 1 else waveform.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
         raise DataError("array: holds NaN or infinite samples")

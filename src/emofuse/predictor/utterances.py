@@ -37,16 +37,16 @@ class Sources:
     """What the user gave beside the recording. The first of these that is there decides where utterances are.
 
     Attributes:
-        segments: Annotated times: csv, RTTM, TextGrid or ELAN.
-        transcript: Words, with times (SRT, WebVTT, Whisper's JSON) or without (txt).
+        segments: File of annotated times: csv, RTTM, TextGrid or ELAN.
+        transcript: File of words, with times (SRT, WebVTT, Whisper's JSON) or without (txt).
         text: The words of the whole recording, which is taken as one utterance.
         whole: Take the recording as one utterance whatever else is known.
         recogniser: Finds the words where none are given.
         voice: How voice activity becomes utterances.
     """
 
-    segments: Path | None = None
-    transcript: Path | None = None
+    segments: str | Path | None = None
+    transcript: str | Path | None = None
     text: str | None = None
     whole: bool = False
     recogniser: Recogniser | None = None
@@ -89,7 +89,7 @@ def find_utterances(
     Raises:
         DataError: A file that was given is malformed, or nothing in it lies within the recording.
     """
-    transcript = None if sources.transcript is None else read_transcript(sources.transcript)
+    transcript = None if sources.transcript is None else read_transcript(Path(sources.transcript))
     found = _places(recording, sound, duration_s, sources, transcript, seen)
     if sources.segments is not None and transcript is not None and transcript.segments:
         found.segments, n_lost = _say(found.segments, transcript)
@@ -119,7 +119,7 @@ def _places(
         words = () if transcript is None else tuple(w for s in transcript.segments for w in s.words)
         return Utterances([Segment(0.0, duration_s, None, text, words)])
     if sources.segments is not None:
-        return _within(read_segments(sources.segments, recording), duration_s, sources.segments)
+        return _within(read_segments(Path(sources.segments), recording), duration_s, sources.segments)
     if transcript is not None and transcript.segments:
         assert sources.transcript is not None
         return _within(merge_cues(transcript.segments), duration_s, sources.transcript)
@@ -132,7 +132,7 @@ def _places(
     return found
 
 
-def _within(segments: list[Segment], duration_s: float, source: Path) -> Utterances:
+def _within(segments: list[Segment], duration_s: float, source: str | Path) -> Utterances:
     kept, problems = clip_segments(segments, duration_s)
     if not kept:
         reason = problems[0] if problems else "it names no utterance"
