@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from emofuse.errors import ConfigError, DataError
 from emofuse.interfaces import cli
-from emofuse.interfaces.predict import beside, expand, targets
+from emofuse.interfaces.predict import Job, beside, expand, targets
 
 
 def tone(path: Path, seconds: float = 1.0) -> Path:
@@ -91,6 +91,28 @@ def test_a_bad_file_among_good_ones_is_listed_and_the_others_are_done(tmp_path):
     assert str(bad) in err
 
 
+def test_a_disk_that_gives_out_costs_one_file(tmp_path, monkeypatch):
+    good, bad = tone(tmp_path / "a.wav"), tone(tmp_path / "b.wav")
+    predict = Job.predict
+
+    def fails(self, path, title):
+        if path == bad:
+            raise OSError(5, "Input/output error")
+        return predict(self, path, title)
+
+    monkeypatch.setattr(Job, "predict", fails)
+    out, err = run(bad, good, "--format", "json", code=1)
+    assert len(out.splitlines()) == 1
+    assert f"{bad}: Input/output error" in err
+
+
+def test_tables_of_several_recordings_stand_apart(tmp_path):
+    out, _ = run(tone(tmp_path / "a.wav"), tone(tmp_path / "b.wav"))
+    assert f"\n\n{tmp_path / 'b.wav'}\n" in out
+    run(tmp_path / "a.wav", tmp_path / "b.wav", "--out", tmp_path / "r.txt")
+    assert (tmp_path / "r.txt").read_text(encoding="utf-8") == out
+
+
 def test_a_folder_of_results_is_resumed(tmp_path):
     tone(tmp_path / "in" / "a.wav")
     tone(tmp_path / "in" / "b.wav")
@@ -166,7 +188,9 @@ def test_a_silent_file_is_no_failure_and_says_so(tmp_path):
 
 
 def test_the_report_is_written(tmp_path):
-    run(tone(tmp_path / "a.wav"), "--report", tmp_path / "r.html")
+    (tmp_path / "bad.wav").write_text("no sound")
+    run(tone(tmp_path / "a.wav"), tmp_path / "bad.wav", "--report", tmp_path / "r.html", code=1)
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "a.wav" in page
     assert "Model card" in page or "model card" in page
+    assert "bad.wav: not a media file" in page

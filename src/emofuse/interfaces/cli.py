@@ -52,7 +52,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 def predict(
     media: Annotated[
         list[str],
-        typer.Argument(metavar="MEDIA...", help="Files, folders, patterns, @LIST.", show_default=False),
+        typer.Argument(metavar="MEDIA", help="Files, folders, patterns, @LIST.", show_default=False),
     ],
     text: Annotated[str | None, typer.Option(help="The words that were said in a single file.")] = None,
     transcript: Annotated[
@@ -102,9 +102,7 @@ def predict(
 
 @app.command()
 def extract(
-    features: Annotated[
-        list[str], typer.Argument(metavar="FEATURE...", help="Names as `emofuse features` lists them.")
-    ],
+    features: Annotated[list[str], typer.Argument(metavar="FEATURE", help="Names as `emofuse features` lists them.")],
     data: Annotated[Path, typer.Option(help="Corpus, table of your own (csv, JSONL, Parquet) or folder of media.")],
     out: Annotated[Path, typer.Option(help="Folder of the feature store; more can be added to it.")],
     corpus: Annotated[str | None, typer.Option(help="Reader, as `emofuse corpora` lists them.")] = None,
@@ -227,7 +225,7 @@ def evaluate(
 
 @app.command()
 def benchmark(
-    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files.", show_default=False)],
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE", help="Recipe files.", show_default=False)],
     data: Annotated[Path, typer.Option(help="The recipe's corpus; for several recipes, the folder of the corpora.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default: runs/RECIPE.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 0 to N-1.")] = 1,

@@ -168,13 +168,14 @@ def run(job: Job, files: Sequence[Path]) -> int:
     failures: list[str] = []
     kept: list[Timeline] = []
     pieces: list[str] = []
+    n_shown = 0
     for n, path in enumerate(todo, 1):
         try:
             timeline = job.predict(path, path.name if len(todo) == 1 else f"{n}/{len(todo)} {path.name}")
-        except DataError as error:
+        except (DataError, OSError) as error:  # OSError: a disk or network drive that gives out
             if len(files) == 1:
                 raise
-            failures.append(str(error))
+            failures.append(str(error) if isinstance(error, DataError) else f"{path}: {error.strerror or error}")
             continue
         for problem in timeline.problems:
             where = "" if str(path) in problem else f"{path}: "
@@ -187,8 +188,10 @@ def run(job: Job, files: Sequence[Path]) -> int:
             write_text(places[path], write_eaf(timeline, places[path].parent) if elan else write(timeline))
         elif job.format != "csv" and job.out is not None:
             pieces.append(write(timeline))
-        elif job.format == "text" and sys.stdout.isatty():
-            text_table(timeline, Console())
+        elif job.format == "text":
+            print("\n" * (n_shown > 0), end="")
+            text_table(timeline, Console()) if sys.stdout.isatty() else print(write(timeline), end="", flush=True)
+            n_shown += 1
         elif job.format != "csv":
             print(write(timeline), end="", flush=True)
     if job.format == "csv" and not places:
@@ -196,14 +199,15 @@ def run(job: Job, files: Sequence[Path]) -> int:
         if job.out is None:
             print(pieces[0], end="")
     if job.out is not None and not places:
-        write_text(job.out, "".join(pieces))
+        write_text(job.out, ("\n" if job.format == "text" else "").join(pieces))
     if job.report is not None and kept:
         from emofuse.interfaces.report import write_report
         from emofuse.predictor import default_model
 
         card = (default_model() if job.model == "default" else Path(job.model)) / "README.md"
         about = card.read_text(encoding="utf-8") if card.is_file() else ""
-        write_report(job.report, kept, {t.source: Path(t.source) for t in kept}, model=job.model, model_card=about)
+        media = {t.source: Path(t.source) for t in kept}
+        write_report(job.report, kept, media, model=job.model, model_card=about, failures=failures)
         print(f"wrote {job.report}", file=sys.stderr)
     if failures:
         print(f"emofuse: {len(failures)} of {len(todo)} files failed:", *failures, sep="\n  ", file=sys.stderr)
