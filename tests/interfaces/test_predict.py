@@ -72,6 +72,16 @@ def test_where_results_go(tmp_path):
     assert targets([c], None, "json", ".jsonl") == {}
     assert targets([a, c], tmp_path, "json", ".jsonl") == {a: tmp_path / "a.jsonl", c: tmp_path / "b.jsonl"}
     assert targets([a, b], tmp_path, "srt", ".srt") == {a: tmp_path / "x_a.srt", b: tmp_path / "y_a.srt"}
+    same = [Path("x/a.wav"), Path("x/a.mp4"), Path("b.wav")]
+    assert [p.name for p in targets(same, tmp_path, "srt", ".srt").values()] == ["x_a.wav.srt", "x_a.mp4.srt", "b.srt"]
+    assert targets([c, c], tmp_path, "srt", ".srt") == {c: tmp_path / "b.srt"}
+    far = [Path("/1/x/y/z/a.wav"), Path("/2/x/y/z/a.wav")]
+    assert [p.name for p in targets(far, tmp_path, "srt", ".srt").values()] == [
+        "1_x_y_z_a.wav.srt",
+        "2_x_y_z_a.wav.srt",
+    ]
+    with pytest.raises(ConfigError, match="under one name"):
+        targets([Path("x/a.wav"), Path("y/a.wav"), Path("x_a.wav")], tmp_path, "srt", ".srt")
     assert targets([c], tmp_path / "b.srt", "srt", ".srt") == {c: tmp_path / "b.srt"}
     assert targets([c], tmp_path / "new", "json", ".jsonl") == {c: tmp_path / "new" / "b.jsonl"}
     assert targets([c], tmp_path / "b.json", "json", ".jsonl") == {}
@@ -185,6 +195,12 @@ def test_a_silent_file_is_no_failure_and_says_so(tmp_path):
     out, err = run(tmp_path / "silent.wav", "--format", "json")
     assert out == ""
     assert err.rstrip().endswith("silent.wav: silent")
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    result = CliRunner().invoke(cli.app, ["predict", "absent.wav", "--report", str(tmp_path / "no" / "r.html")])
+    assert isinstance(result.exception, ConfigError)
+    assert "there is no folder" in str(result.exception)
 
 
 def test_the_report_is_written(tmp_path):
