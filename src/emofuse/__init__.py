@@ -6,9 +6,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emofuse.predictor import Prediction, Predictor, Sources, Timeline, load, to_pandas
+    from emofuse.predictor import Prediction, Predictor, Recogniser, Sources, Timeline, load, to_pandas
 
-__all__ = ["Prediction", "Predictor", "Sources", "Timeline", "load", "to_pandas"]
+__all__ = ["Prediction", "Predictor", "Recogniser", "Sources", "Timeline", "load", "to_pandas"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from emofuse.errors import ConfigError
@@ -95,8 +96,28 @@ def make_extractor(name: str, encoder: str | None = None, options: Mapping[str, 
     entry = EXTRACTORS[name]
     if encoder is not None and not entry.encoder:
         raise ConfigError(f"{name}: has no encoder to choose")
+    _check_options(name, entry.make, options or {})
     named = {} if encoder is None else {"encoder": encoder}
     try:
         return entry.make(**named, **(options or {}))
     except TypeError as error:
         raise ConfigError(f"{name}: {error}") from None
+
+
+_KINDS = {
+    int: ("a whole number", int),
+    float: ("a number", (int, float)),
+    str: ("a name", str),
+    bool: ("true or false", bool),
+}
+
+
+def _check_options(name: str, make: Callable[..., Extractor], options: Mapping[str, Any]) -> None:
+    """Refuse an option that the feature does not have, and one of another kind than it needs."""
+    parameters = {key: p for key, p in signature(make).parameters.items() if key != "encoder"}
+    for key, value in options.items():
+        if key not in parameters:
+            raise ConfigError(f"{name}: no option {key!r}; it has {', '.join(parameters) or 'none'}")
+        kind = _KINDS.get(parameters[key].annotation)
+        if kind is not None and (not isinstance(value, kind[1]) or (isinstance(value, bool) and kind[1] is not bool)):
+            raise ConfigError(f"{name}: {key} is {value!r}, need {kind[0]}")

@@ -75,7 +75,10 @@ def test_the_licence_is_said_where_it_matters(clips, tmp_path):
     ("name", "encoder", "options", "message"),
     [
         ("log-mel", "x", {}, "has no encoder to choose"),
-        ("log-mel", None, {"n_mel": 3}, "n_mel"),
+        ("log-mel", None, {"n_mel": 3}, "log-mel: no option 'n_mel'; it has n_mels"),
+        ("log-mel", None, {"n_mels": "many"}, "log-mel: n_mels is 'many', need a whole number"),
+        ("log-mel", None, {"n_mels": True}, "n_mels is True, need a whole number"),
+        ("waveform", None, {"level": 1}, "waveform: no option 'level'; it has none"),
         ("nothing", None, {}, "unknown feature 'nothing'; known: waveform, "),
         ("wav2vec2", None, {}, "which encoder"),
         ("face-probabilities", "/nowhere", {}, "/nowhere"),

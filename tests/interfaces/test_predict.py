@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from emofuse.errors import ConfigError, DataError
 from emofuse.interfaces import cli
-from emofuse.interfaces.predict import beside, expand, targets
+from emofuse.interfaces.predict import Job, beside, expand, targets
 
 
 def tone(path: Path, seconds: float = 1.0) -> Path:
@@ -72,6 +72,16 @@ def test_where_results_go(tmp_path):
     assert targets([c], None, "json", ".jsonl") == {}
     assert targets([a, c], tmp_path, "json", ".jsonl") == {a: tmp_path / "a.jsonl", c: tmp_path / "b.jsonl"}
     assert targets([a, b], tmp_path, "srt", ".srt") == {a: tmp_path / "x_a.srt", b: tmp_path / "y_a.srt"}
+    same = [Path("x/a.wav"), Path("x/a.mp4"), Path("b.wav")]
+    assert [p.name for p in targets(same, tmp_path, "srt", ".srt").values()] == ["x_a.wav.srt", "x_a.mp4.srt", "b.srt"]
+    assert targets([c, c], tmp_path, "srt", ".srt") == {c: tmp_path / "b.srt"}
+    far = [Path("/1/x/y/z/a.wav"), Path("/2/x/y/z/a.wav")]
+    assert [p.name for p in targets(far, tmp_path, "srt", ".srt").values()] == [
+        "1_x_y_z_a.wav.srt",
+        "2_x_y_z_a.wav.srt",
+    ]
+    with pytest.raises(ConfigError, match="under one name"):
+        targets([Path("x/a.wav"), Path("y/a.wav"), Path("x_a.wav")], tmp_path, "srt", ".srt")
     assert targets([c], tmp_path / "b.srt", "srt", ".srt") == {c: tmp_path / "b.srt"}
     assert targets([c], tmp_path / "new", "json", ".jsonl") == {c: tmp_path / "new" / "b.jsonl"}
     assert targets([c], tmp_path / "b.json", "json", ".jsonl") == {}
@@ -89,6 +99,28 @@ def test_a_bad_file_among_good_ones_is_listed_and_the_others_are_done(tmp_path):
     assert [Path(json.loads(line)["source"]).name for line in out.splitlines()] == ["a.wav", "c.wav"]
     assert "1 of 3 files failed" in err
     assert str(bad) in err
+
+
+def test_a_disk_that_gives_out_costs_one_file(tmp_path, monkeypatch):
+    good, bad = tone(tmp_path / "a.wav"), tone(tmp_path / "b.wav")
+    predict = Job.predict
+
+    def fails(self, path, title):
+        if path == bad:
+            raise OSError(5, "Input/output error")
+        return predict(self, path, title)
+
+    monkeypatch.setattr(Job, "predict", fails)
+    out, err = run(bad, good, "--format", "json", code=1)
+    assert len(out.splitlines()) == 1
+    assert f"{bad}: Input/output error" in err
+
+
+def test_tables_of_several_recordings_stand_apart(tmp_path):
+    out, _ = run(tone(tmp_path / "a.wav"), tone(tmp_path / "b.wav"))
+    assert f"\n\n{tmp_path / 'b.wav'}\n" in out
+    run(tmp_path / "a.wav", tmp_path / "b.wav", "--out", tmp_path / "r.txt")
+    assert (tmp_path / "r.txt").read_text(encoding="utf-8") == out
 
 
 def test_a_folder_of_results_is_resumed(tmp_path):
@@ -165,8 +197,16 @@ def test_a_silent_file_is_no_failure_and_says_so(tmp_path):
     assert err.rstrip().endswith("silent.wav: silent")
 
 
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    result = CliRunner().invoke(cli.app, ["predict", "absent.wav", "--report", str(tmp_path / "no" / "r.html")])
+    assert isinstance(result.exception, ConfigError)
+    assert "there is no folder" in str(result.exception)
+
+
 def test_the_report_is_written(tmp_path):
-    run(tone(tmp_path / "a.wav"), "--report", tmp_path / "r.html")
+    (tmp_path / "bad.wav").write_text("no sound")
+    run(tone(tmp_path / "a.wav"), tmp_path / "bad.wav", "--report", tmp_path / "r.html", code=1)
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "a.wav" in page
     assert "Model card" in page or "model card" in page
+    assert "bad.wav: not a media file" in page

@@ -183,6 +183,43 @@ def test_no_error_no_request_no_markup_from_text(page: Any) -> None:
     assert sum(url.startswith("file:") for url in urls) == 1  # the page itself
 
 
+CARD = f"""# A model
+
+It knows **two** emotions, see [the paper](https://example.org).
+
+| part | UA % |
+|---|---|
+| `speech` | 72.6 |
+| {ATTACK} | |
+
+## Limits
+
+- It is small,
+  very small.
+- It is new.
+
+```
+emofuse predict
+```
+"""
+
+
+def test_the_model_card_is_set_as_text_with_tables(browser: Any, tmp_path: Path) -> None:
+    line = Timeline("a.wav", 4.0, (prediction(0.5, "happy"),), problems=("a.wav: damaged; the end is lost",))
+    write_report(tmp_path / "a.html", [line], model_card=CARD, failures=["b.wav: empty file"])
+    browser.get((tmp_path / "a.html").as_uri())
+    card = browser.find_element("id", "model-card")
+    assert card.text == "A model\nIt knows two emotions, see the paper.\nThe whole model card"
+    card.find_element("css selector", "summary").click()
+    assert [cell.text for cell in find(card, "th")] == ["part", "UA %"]
+    assert [cell.text for cell in find(card, "td")] == ["speech", "72.6", ATTACK, ""]
+    assert [item.text for item in find(card, ".item")] == ["It is small, very small.", "It is new."]
+    assert [code.text for code in find(card, "pre")] == ["emofuse predict"]
+    assert not find(card, "a, img")
+    assert browser.find_element("id", "problems").text == "Damaged; the end is lost"
+    assert browser.find_element("id", "failures").text == "1 file could not be used\nb.wav: empty file"
+
+
 def test_three_thousand_utterances_open_fast(browser: Any, tmp_path: Path) -> None:
     labels = ("happy", "sad", "neutral", "angry")
     lines = tuple(prediction(3.6 * i, labels[i % 4], i % 3 == 0, f"Speaker {i % 5}") for i in range(3000))

@@ -355,6 +355,14 @@ def test_words_go_to_the_segment_that_holds_their_middle() -> None:
     ]
 
 
+def test_words_in_a_pause_go_to_the_nearest_segment_in_reach() -> None:
+    segments = [Segment(0, 1, "A"), Segment(2, 3, "B")]
+    words = [Word("a", 1.1, 1.3), Word("b", 1.6, 1.8), Word("edge", 1.5, 1.5), Word("far", 3.4, 3.8)]
+    found = assign_words(segments, words, reach_s=0.5)
+    assert [s.text for s in found] == ["a", "b"]
+    assert [s.text for s in assign_words(segments, words)] == [None, None]
+
+
 def test_words_alone_make_utterances_at_pauses() -> None:
     words = [Word("c", 2, 2.5), Word("a", 0, 0.5), Word("b", 0.9, 1.5), Word("no length", 9, 9)]
     assert [(s.start_s, s.end_s, s.text) for s in group_words(words)] == [(0, 1.5, "a b"), (2, 2.5, "c")]

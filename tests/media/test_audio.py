@@ -1,3 +1,4 @@
+import re
 import tracemalloc
 import wave
 from collections.abc import Sequence
@@ -354,6 +355,31 @@ def test_the_problem_of_a_truncated_file_is_said(tmp_path):
     assert found.problem is not None
     assert found.problem.startswith(f"{path}: ")
     assert "\n" not in found.problem
+
+
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "flac"])
+def test_a_cut_file_says_where_its_sound_ends(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    sf.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 4 * SAMPLE_RATE), SAMPLE_RATE)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found = spool_or_refusal(path)
+    assert isinstance(found, AudioSpool)
+    assert found.problem is not None
+    assert re.search(r"sound ends at (1\.[789]|2\.0) s of the 4\.0 s in its header", found.problem)
+
+
+@pytest.mark.parametrize("size", [0, 2**31 - 1, 2**32 - 1])
+def test_a_recorder_that_never_wrote_the_length_is_read_to_the_end(tmp_path, size):
+    path = tmp_path / "a.wav"
+    sf.write(path, sine(2.0), SAMPLE_RATE)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = size.to_bytes(4, "little")
+    path.write_bytes(data)
+    found = spool_or_refusal(path)
+    assert isinstance(found, AudioSpool)
+    assert found.duration_s == pytest.approx(2.0, abs=0.05)
+    assert found.problem is None
 
 
 def corrupt(path: Path, n_bytes: int = 3_000) -> Path:

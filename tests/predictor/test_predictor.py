@@ -201,6 +201,17 @@ def test_what_nobody_said_is_unsure() -> None:
     assert len(predictor.predict(np.zeros(16_000, np.float32))) == 0
 
 
+def test_silence_is_no_evidence_of_the_voice(tmp_path: Path, waveform: np.ndarray) -> None:
+    (tmp_path / "t.csv").write_text("start_s,end_s,text\n0,1,good\n1,2,good\n")
+    half_silent = np.concatenate([waveform[:16_000], np.zeros(16_000, np.float32)])
+    parts = [Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")]
+    heard, silent = Predictor(parts).predict(half_silent, sources=Sources(segments=tmp_path / "t.csv"))
+    assert heard.modalities == ("speech", "text")
+    assert (silent.modalities, silent.missing) == (("text",), ("speech",))
+    with pytest.raises(DataError, match="needs speech, found nothing but silence"):
+        Predictor(parts[:1]).predict(np.zeros(32_000, np.float32), sources=Sources(whole=True))
+
+
 @pytest.mark.parametrize("rate", [8_000, 44_100])
 def test_waveforms_of_any_rate_and_number_of_channels(rate: int, example_clip: Path) -> None:
     voice = soxr.resample(read_audio(example_clip), 16_000, rate)
@@ -211,6 +222,18 @@ def test_waveforms_of_any_rate_and_number_of_channels(rate: int, example_clip: P
         predictor.predict(np.zeros((2, 2, 2), np.float32))
     with pytest.raises(DataError, match="NaN"):
         predictor.predict(np.full(16_000, np.nan, np.float32))
+    with pytest.raises(DataError, match=r"\(2, 16000\), channels first"):
+        predictor.predict(np.zeros((2, 16_000), np.float32))
+    with pytest.raises(DataError, match="sample_rate is 0"):
+        predictor.predict(voice, sample_rate=0)
+
+
+def test_files_beside_a_recording_may_be_named_by_strings(tmp_path: Path, example_clip: Path) -> None:
+    (tmp_path / "t.csv").write_text("start_s,end_s\n0.5,1.5\n")
+    (tmp_path / "t.srt").write_text("1\n00:00:00,500 --> 00:00:01,500\ngood\n")
+    sources = Sources(segments=str(tmp_path / "t.csv"), transcript=str(tmp_path / "t.srt"))
+    (p,) = Predictor([Part(speech_checkpoint(), "s")]).predict(str(example_clip), sources=sources)
+    assert (p.start_s, p.end_s, p.text) == (0.5, 1.5, "good")
 
 
 def test_parts_must_share_their_classes() -> None:

@@ -10,7 +10,7 @@ from emofuse.errors import DataError
 from emofuse.media.audio import SAMPLE_RATE, read_audio
 from emofuse.media.segment import Segment, Word
 from emofuse.media.sound import ArraySound
-from emofuse.predictor.utterances import Sources, find_utterances
+from emofuse.predictor.utterances import REACH_S, Sources, find_utterances
 
 SRT = """1
 00:00:00,500 --> 00:00:02,000
@@ -95,8 +95,42 @@ def test_recognition_says_what_voice_activity_found(talk):
     result = find_utterances("talk", talk, talk.duration_s, sources, on_progress=progress.append)
     for segment in result.segments:
         assert segment.text is not None
-        assert all(segment.start_s <= (w.start_s + w.end_s) / 2 < segment.end_s for w in segment.words)
+        middles = [(w.start_s + w.end_s) / 2 for w in segment.words]
+        assert all(segment.start_s - REACH_S < m < segment.end_s + REACH_S for m in middles)
     assert progress
+
+
+class EarlyReader:
+    """Places words as Whisper does: some begin in the pause before, where nobody speaks."""
+
+    def words(self, waveform: np.ndarray) -> list[Word]:
+        return [Word("hello", 0.5, 1.0), Word("ask", 2.9, 4.5), Word("not", 4.5, 5.0), Word("noise", 2.2, 2.6)]
+
+
+def test_no_word_is_lost_whose_time_is_a_little_off(tmp_path):
+    path = write(tmp_path, "a.csv", "start_s,end_s\n0,1.5\n4,8\n")
+    sources = Sources(path, recogniser=EarlyReader())  # type: ignore[arg-type]
+    segments = found(ArraySound(np.ones(10 * SAMPLE_RATE)), sources).segments
+    assert [s.text for s in segments] == ["hello", "ask not"]
+
+
+def test_utterances_that_begin_together_each_get_their_words(tmp_path):
+    path = write(tmp_path, "a.csv", "start_s,end_s,speaker\n0,1,A\n0,3,B\n")
+    a, b = found(ArraySound(np.ones(3 * SAMPLE_RATE)), Sources(path, recogniser=Reader())).segments  # type: ignore[arg-type]
+    assert (a.text, b.text) == ("w0", "w1 w2")
+
+
+def test_words_of_a_transcript_that_lie_in_no_segment_are_said(talk, tmp_path):
+    path = write(tmp_path, "a.csv", "start_s,end_s,speaker\n0.2,3,A\n")
+    result = found(talk, Sources(path, write(tmp_path, "a.srt", SRT)))
+    assert result.problems == [f"{tmp_path / 'a.srt'}: 1 of its words lie in no segment, left out"]
+
+
+def test_of_many_segments_left_out_some_are_named(talk, tmp_path):
+    path = write(tmp_path, "a.csv", CSV + "".join(f"{t},{t + 1},C\n" for t in range(500, 600)))
+    problems = found(talk, Sources(path)).problems
+    assert len(problems) == 4
+    assert problems[-1] == f"{path}: and 97 segments more"
 
 
 def test_recognition_leaves_given_words_alone(talk, tmp_path):
@@ -147,3 +181,4 @@ def test_a_picture_without_speech_is_judged_stretch_by_stretch():
     assert [(s.start_s, s.end_s) for s in result.segments] == [(0, 6), (6, 12)]
     silent = found(ArraySound(np.zeros(4 * SAMPLE_RATE)), Sources(), seen=True)
     assert [(s.start_s, s.end_s) for s in silent.segments] == [(0, 4)]
+    assert silent.voiced  # as a video without sound

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from emofuse.errors import ConfigError, DataError, EmofuseError
-from emofuse.progress import progress as progress_bar
 
 app = typer.Typer(
     help="Emotion recognition from speech, words and face, in conversation.",
@@ -52,7 +51,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 def predict(
     media: Annotated[
         list[str],
-        typer.Argument(metavar="MEDIA...", help="Files, folders, patterns, @LIST.", show_default=False),
+        typer.Argument(metavar="MEDIA", help="Files, folders, patterns, @LIST.", show_default=False),
     ],
     text: Annotated[str | None, typer.Option(help="The words that were said in a single file.")] = None,
     transcript: Annotated[
@@ -102,9 +101,7 @@ def predict(
 
 @app.command()
 def extract(
-    features: Annotated[
-        list[str], typer.Argument(metavar="FEATURE...", help="Names as `emofuse features` lists them.")
-    ],
+    features: Annotated[list[str], typer.Argument(metavar="FEATURE", help="Names as `emofuse features` lists them.")],
     data: Annotated[Path, typer.Option(help="Corpus, table of your own (csv, JSONL, Parquet) or folder of media.")],
     out: Annotated[Path, typer.Option(help="Folder of the feature store; more can be added to it.")],
     corpus: Annotated[str | None, typer.Option(help="Reader, as `emofuse corpora` lists them.")] = None,
@@ -159,47 +156,13 @@ def train(
     store: Features = None,
 ) -> None:
     """Train one system on one fold and write a checkpoint; run again after an interruption to go on."""
-    import shutil
-
-    from emofuse.checkpoint import refuse_foreign_folder, save_checkpoint
-    from emofuse.protocol.benchmark import Plan, Session
+    from emofuse.interfaces.train import run
+    from emofuse.protocol.benchmark import Plan
     from emofuse.protocol.recipe import load_recipe
 
-    chosen = load_recipe(recipe, assignments or [])
-    name = system or chosen.systems[-1]
-    if name not in chosen.systems:
-        raise ConfigError(f"--system {name}: {chosen.name} has {', '.join(chosen.systems)}")
-    refuse_foreign_folder(out)
     _one_thread()
-    session = Session(Plan(chosen, data, out, (seed,), selection.value, device, features=store))
-    folds = [f.name for f in session.folds(seed)]
-    if fold is not None and fold not in folds:
-        raise ConfigError(f"--fold {fold}: {chosen.protocol} has {', '.join(folds)}")
-    run = session.fold_run(folds.index(fold) if fold else 0, seed)
-    parts = f"{len(run.train_ids)} train, {len(run.select_ids)} {selection.value}, {len(run.fold.test)} test"
-    print(f"{name} on {chosen.corpus}, {chosen.protocol}, fold {run.fold.name}, seed {seed}: {parts} utterances")
-    metric = chosen.primary_metric
-    state = out.with_name(f"{out.name}.state.partial") / f"{run.fold.name}-{seed}-{session.plan.fingerprint}"
-    with progress_bar() as progress:
-        task = progress.add_task(name, total=None)
-
-        def on_epoch(part: str, entry: dict[str, float]) -> None:
-            score = f"{selection.value} {metric} {entry[metric]:.3f}"
-            progress.update(
-                task,
-                total=chosen.training_config(part).max_epochs,
-                completed=entry["epoch"],
-                description=f"{part} epoch {entry['epoch']:.0f}, loss {entry['loss']:.3f}, {score}",
-            )
-
-        done = run.train(name, state, on_epoch)
-    result = run.test(name, done)
-    save_checkpoint(out, run.checkpoint(name, done, result))
-    shutil.rmtree(state.parent, ignore_errors=True)
-    marker = " (selected on test)" if selection == Selection.test else ""
-    scores = ", ".join(f"{key} {value:.4f}" for key, value in result.metrics.items())
-    print(f"best epoch {result.best_epoch} of {len(result.history)}; test{marker}: {scores}")
-    print(f"wrote {out}")
+    plan = Plan(load_recipe(recipe, assignments or []), data, out, (seed,), selection.value, device, features=store)
+    run(plan, system, fold)
 
 
 @app.command()
@@ -227,7 +190,7 @@ def evaluate(
 
 @app.command()
 def benchmark(
-    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files.", show_default=False)],
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE", help="Recipe files.", show_default=False)],
     data: Annotated[Path, typer.Option(help="The recipe's corpus; for several recipes, the folder of the corpora.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default: runs/RECIPE.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 0 to N-1.")] = 1,
@@ -242,6 +205,7 @@ def benchmark(
 ) -> None:
     """Run every system of one or more recipes over folds and seeds; run again after an interruption to go on."""
     from emofuse.corpora.merge import part_folder
+    from emofuse.interfaces.benchmark import run
     from emofuse.protocol.benchmark import Plan
     from emofuse.protocol.recipe import load_recipe
 
@@ -251,40 +215,9 @@ def benchmark(
         folder = out if out is not None and single else (out or Path("runs")) / recipe.name
         source = data if single or "+" in recipe.corpus else part_folder(data, recipe.corpus)
         plans.append(Plan(recipe, source, folder, tuple(range(seeds)), selection.value, device, jobs, store, subsets))
-    for plan in plans:
-        _benchmark(plan)
-
-
-def _benchmark(plan: Any) -> None:
-    from emofuse.protocol.benchmark import Session, run_all, summarise
-    from emofuse.protocol.report import write_report
-    from emofuse.protocol.subsets import summarise_subsets
-
     _one_thread()
-    session = Session(plan)
-    plan.out.mkdir(parents=True, exist_ok=True)  # now, not after hours of training
-    recipe, n_folds = plan.recipe, len(session.folds(plan.seeds[0]))
-    n_runs = len(recipe.systems) * len(plan.seeds) * n_folds
-    print(f"{recipe.name}: {len(recipe.systems)} systems x {n_folds} folds x {len(plan.seeds)} seeds = {n_runs} runs")
-    print(f"protocol {recipe.protocol}, selected on {plan.selection}, {plan.jobs} job(s), results in {plan.out}")
-    print(
-        f"at most {_duration(session.estimate_s())}, less with early stopping and for runs already on disk", flush=True
-    )
-    with progress_bar() as progress:
-        task = progress.add_task(recipe.name, total=n_runs)
-
-        def on_event(event: str) -> None:
-            progress.update(task, advance=int(event.startswith("done ")), description=event.removeprefix("done "))
-
-        results = run_all(session, on_event)
-    report = summarise(plan, results) | summarise_subsets(plan, results)
-    write_report(plan.out, report, results, recipe)
-    metric, marker = report["primary_metric"], " (selected on test)" if plan.selection == "test" else ""
-    for name, entry in report["systems"].items():
-        m = entry["metrics"][metric]
-        low, high = m["ci95"]
-        print(f"  {name:24s} {metric} {m['mean']:.4f} +- {m['std']:.4f}  [{low:.4f}, {high:.4f}]{marker}")
-    print(f"wrote {plan.out / 'report.md'}")
+    for plan in plans:
+        run(plan)
 
 
 @app.command()
@@ -340,16 +273,6 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 def main() -> None:

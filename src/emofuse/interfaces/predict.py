@@ -1,7 +1,8 @@
 """``emofuse predict``: files, folders, globs and lists in; what was felt, when, by whom, out."""
 
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from emofuse.errors import ConfigError, DataError
+from emofuse.interfaces.formats import FORMATS, write_csv, write_eaf
+from emofuse.interfaces.table import text_table
 from emofuse.media.files import MEDIA_SUFFIXES, media_files
 
 if TYPE_CHECKING:
@@ -58,12 +61,13 @@ def _lines(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def beside(given: Path | None, media: Path, suffixes: Sequence[str]) -> Path | None:
+def beside(given: str | Path | None, media: Path, suffixes: Sequence[str]) -> Path | None:
     """The annotation of a file: `given` itself, or, where that is a folder, the file in it of the same stem.
 
     Raises:
         DataError: The folder has no such file, or several.
     """
+    given = None if given is None else Path(given)
     if given is None or not given.is_dir():
         return given
     found = sorted(p for p in given.iterdir() if p.stem == media.stem and p.suffix.lower() in suffixes)
@@ -117,23 +121,35 @@ class Job:
             return self.predictor.predict(path, sources=sources, faces=self.finder, on_progress=on_progress)
 
 
+def _names(files: Sequence[Path]) -> list[str]:
+    """A name for each file, as short as tells them apart: stem; with its folders; with its ending; the whole path."""
+    steps: tuple[Callable[[Path], str], ...] = (
+        lambda path: path.stem,
+        lambda path: "_".join(path.with_suffix("").parts[-3:]),
+        lambda path: "_".join(path.parts[-3:]),
+        lambda path: "_".join(part.strip("/\\:") for part in path.absolute().parts).strip("_"),
+    )
+    names = [steps[0](path) for path in files]
+    for step in steps[1:]:
+        counts = Counter(names)
+        names = [name if counts[name] == 1 else step(path) for path, name in zip(files, names, strict=True)]
+    return names
+
+
 def targets(files: Sequence[Path], out: Path | None, format: str, suffix: str) -> dict[Path, Path]:
     """Media file to the file that its result is written to; empty when all results go into one output.
 
     `out` is a folder if there is one of that name, or if the name has no ending.
 
     Raises:
-        ConfigError: The format holds one recording, there are several, and `out` is no folder.
+        ConfigError: The format holds one recording, there are several, and `out` is no folder; or names collide.
     """
     if out is not None and (out.is_dir() or not (out.suffix or out.exists())):
-        stems = [path.stem for path in files]
-        # Files of one name in several folders keep their folders' names.
-        names = [p.stem if stems.count(p.stem) == 1 else "_".join(p.with_suffix("").parts[-3:]) for p in files]
+        unique = list(dict.fromkeys(files))
+        names = _names(unique)
         if len(set(names)) < len(names):
-            raise ConfigError(
-                f"--out {out}: several files would be written under one name; predict them folder by folder"
-            )
-        return {path: out / f"{name}{suffix}" for path, name in zip(files, names, strict=True)}
+            raise ConfigError(f"--out {out}: two files would be written under one name; predict them apart")
+        return {path: out / f"{name}{suffix}" for path, name in zip(unique, names, strict=True)}
     if format in ONE_STREAM:
         return {}
     if len(files) > 1:
@@ -149,61 +165,90 @@ def write_text(path: Path, content: str) -> None:
     partial.replace(path)
 
 
+class _Output:
+    """Takes one recording after the other to where it belongs: a file of its own, one file of all, or the terminal."""
+
+    def __init__(self, job: Job, places: dict[Path, Path]) -> None:
+        self.job, self.places = job, places
+        self.write = FORMATS[job.format][1]
+        self.timelines: list[Timeline] = []  # of a csv, whose columns are known at the end, and of the report
+        self.pieces: list[str] = []
+        for folder in {place.parent for place in places.values()} or {job.out.parent} if job.out is not None else ():
+            folder.mkdir(parents=True, exist_ok=True)  # now, not after hours
+        if job.report is not None and not job.report.parent.is_dir():
+            raise ConfigError(f"--report {job.report}: there is no folder {job.report.parent}")
+
+    def take(self, path: Path, timeline: "Timeline") -> None:
+        """Write or print one recording, or keep it for the end."""
+        if self.job.report is not None or (self.job.format == "csv" and path not in self.places):
+            self.timelines.append(timeline)
+        if path in self.places:
+            # ELAN finds the recording by its path from the file's own folder.
+            place, elan = self.places[path], self.job.format == "eaf"
+            write_text(place, write_eaf(timeline, place.parent) if elan else self.write(timeline))
+        elif self.job.format != "csv":
+            self.pieces.append("" if self._print(timeline) else self.write(timeline))
+
+    def _print(self, timeline: "Timeline") -> bool:
+        """Print a recording, apart from the one before; False where it goes into a file."""
+        if self.job.out is not None:
+            return False
+        if self.job.format == "text" and self.pieces:
+            print()
+        if self.job.format == "text" and sys.stdout.isatty():
+            text_table(timeline, Console())
+        else:
+            print(self.write(timeline), end="", flush=True)
+        return True
+
+    def close(self, failures: Sequence[str]) -> None:
+        """Write what is about all recordings."""
+        if self.job.format == "csv" and not self.places:
+            self.pieces.append(write_csv(self.timelines))
+            if self.job.out is None:
+                print(self.pieces[0], end="")
+        if self.job.out is not None and not self.places:
+            write_text(self.job.out, ("\n" if self.job.format == "text" else "").join(self.pieces))
+        if self.job.report is not None and self.timelines:
+            self._report(self.job.report, failures)
+
+    def _report(self, page: Path, failures: Sequence[str]) -> None:
+        from emofuse.interfaces.report import write_report
+        from emofuse.predictor import default_model
+
+        card = (default_model() if self.job.model == "default" else Path(self.job.model)) / "README.md"
+        about = card.read_text(encoding="utf-8") if card.is_file() else ""
+        media = {t.source: Path(t.source) for t in self.timelines}
+        write_report(page, self.timelines, media, model=self.job.model, model_card=about, failures=failures)
+        print(f"wrote {page}", file=sys.stderr)
+
+
 def run(job: Job, files: Sequence[Path]) -> int:
     """Predict, print or write, and return the exit code: 1 when some of several files failed.
 
     Raises:
         DataError: The only file fails.
-        ConfigError: The format of several recordings needs a folder.
+        ConfigError: The format of several recordings needs a folder, or the report's folder is not there.
     """
-    from emofuse.interfaces.formats import FORMATS, write_csv, write_eaf
-    from emofuse.interfaces.table import text_table
-
-    suffix, write = FORMATS[job.format]
-    places = targets(files, job.out, job.format, suffix)
+    places = targets(files, job.out, job.format, FORMATS[job.format][0])
     todo = [path for path in files if not (job.resume and path in places and places[path].exists())]
     if len(todo) < len(files):
         print(f"emofuse: {len(files) - len(todo)} of {len(files)} files are done already", file=sys.stderr)
+    output = _Output(job, places)
     failures: list[str] = []
-    kept: list[Timeline] = []
-    pieces: list[str] = []
     for n, path in enumerate(todo, 1):
         try:
             timeline = job.predict(path, path.name if len(todo) == 1 else f"{n}/{len(todo)} {path.name}")
-        except DataError as error:
+        except (DataError, OSError) as error:  # OSError: a disk or network drive that gives out
             if len(files) == 1:
                 raise
-            failures.append(str(error))
+            failures.append(str(error) if isinstance(error, DataError) else f"{path}: {error.strerror or error}")
             continue
         for problem in timeline.problems:
             where = "" if str(path) in problem else f"{path}: "
             print(f"emofuse: {where}{problem}", file=sys.stderr)
-        if job.report is not None or (job.format == "csv" and not places):
-            kept.append(timeline)
-        if path in places:
-            # ELAN finds the recording by its path from the file's own folder.
-            elan = job.format == "eaf"
-            write_text(places[path], write_eaf(timeline, places[path].parent) if elan else write(timeline))
-        elif job.format != "csv" and job.out is not None:
-            pieces.append(write(timeline))
-        elif job.format == "text" and sys.stdout.isatty():
-            text_table(timeline, Console())
-        elif job.format != "csv":
-            print(write(timeline), end="", flush=True)
-    if job.format == "csv" and not places:
-        pieces.append(write_csv(kept))
-        if job.out is None:
-            print(pieces[0], end="")
-    if job.out is not None and not places:
-        write_text(job.out, "".join(pieces))
-    if job.report is not None and kept:
-        from emofuse.interfaces.report import write_report
-        from emofuse.predictor import default_model
-
-        card = (default_model() if job.model == "default" else Path(job.model)) / "README.md"
-        about = card.read_text(encoding="utf-8") if card.is_file() else ""
-        write_report(job.report, kept, {t.source: Path(t.source) for t in kept}, model=job.model, model_card=about)
-        print(f"wrote {job.report}", file=sys.stderr)
+        output.take(path, timeline)
+    output.close(failures)
     if failures:
         print(f"emofuse: {len(failures)} of {len(todo)} files failed:", *failures, sep="\n  ", file=sys.stderr)
     return 1 if failures else 0

@@ -110,6 +110,8 @@
       plural(predictions.length, "utterance"), known ? plural(known, "speaker") : "", data.model && `Model: ${data.model}`,
       evidences().size === 1 && `From ${listed(predictions[0].modalities.map((name) => modality(name).toLowerCase()))}`,
     ].filter(Boolean).map((text) => h("li", {}, text)));
+    const notes = recording.problems.map((problem) => capital(problem.replace(`${recording.source}: `, "")));
+    $("problems").replaceChildren(...notes.map((note) => h("li", {}, note)));
     const mix = mixture(predictions);
     $("headline").textContent = summary(mix);
     const part = (name, share, props) => h("button", { type: "button", "aria-pressed": "false", ...props }, capital(name), h("span", {}, percent(share)));
@@ -744,9 +746,56 @@
     new ResizeObserver(() => { drawTimeline(); drawOverview(); syncTime(); }).observe($("timeline"));
   }
 
+  // ---- the model card ----------------------------------------------------------------------
+
+  // What of Markdown cards use: headings, lists, tables, code, **strong**; a link is its text, as it may lead nowhere.
+  function inline(text) {
+    return text.split(/(\*\*[^*]+\*\*|`[^`]+`|\[[^\]]+\]\([^)]*\))/).filter(Boolean).map((part) => {
+      if (/^\*\*.+\*\*$/.test(part)) return h("b", {}, part.slice(2, -2));
+      if (/^`.+`$/.test(part)) return h("code", {}, part.slice(1, -1));
+      const link = /^\[([^\]]+)\]\([^)]*\)$/.exec(part);
+      return link ? link[1] : part;
+    });
+  }
+  function cardTable(lines) {
+    const cells = lines.map((line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim()));
+    const body = cells.filter((row, i) => i > 0 && !row.every((cell) => /^:?-+:?$/.test(cell)));
+    const line = (row, tag) => h("tr", {}, ...row.map((cell) => h(tag, {}, ...inline(cell))));
+    return h("div", { class: "scroll" }, h("table", {}, h("thead", {}, line(cells[0], "th")), h("tbody", {}, ...body.map((row) => line(row, "td")))));
+  }
+  function cardBlocks(text) {
+    const blocks = [], kinds = [[/^\s*\|/, "table"], [/^```/, "code"], [/^#+\s/, "heading"], [/^[-*]\s/, "item"], [/^\s*$/, "gap"]];
+    for (const line of text.split("\n")) {
+      const last = blocks.at(-1), inCode = last?.kind === "code" && !last.done;
+      const kind = inCode ? "code" : kinds.find(([pattern]) => pattern.test(line))?.[1] ?? "text";
+      if (inCode && line.startsWith("```")) last.done = true;
+      else if (inCode || (kind === last?.kind && kind !== "heading" && kind !== "item") || (kind === "text" && last?.kind === "item")) last.lines.push(line);
+      else blocks.push({ kind, lines: kind === "code" ? [] : [line] });
+    }
+    return blocks.filter(({ kind }) => kind !== "gap").map(({ kind, lines }) => {
+      const text = lines.map((line) => line.trim()).join(" ");
+      if (kind === "table") return cardTable(lines);
+      if (kind === "code") return h("pre", {}, lines.join("\n"));
+      if (kind === "heading") return h("h3", {}, ...inline(text.replace(/^#+\s+/, "")));
+      return h("p", kind === "item" ? { class: "item" } : {}, ...inline(text.replace(/^[-*]\s+/, "")));
+    });
+  }
+  function renderCard(text) {
+    $("about").hidden = !text;
+    const blocks = cardBlocks(text), more = blocks.findIndex((block, i) => i > 0 && block.tagName !== "P");
+    const rest = more < 0 ? [] : blocks.splice(more);
+    $("model-card").replaceChildren(...blocks, ...(rest.length ? [h("details", {}, h("summary", {}, "The whole model card"), ...rest)] : []));
+  }
+
+  function renderFailures() {
+    $("failures").hidden = !data.failures.length;
+    $("failures-title").textContent = `${plural(data.failures.length, "file")} could not be used`;
+    $("failure-list").replaceChildren(...data.failures.map((failure) => h("li", {}, failure)));
+  }
+
   $("version").textContent = data.emofuse;
-  $("about").hidden = !data.model_card;
-  $("model-card").textContent = data.model_card;
+  renderCard(data.model_card);
+  renderFailures();
   renderRecordings();
   open(0);
   listen();

@@ -41,7 +41,7 @@ def text_table(timeline: Timeline, console: Console) -> None:
     summary = f"{_clock(timeline.duration_s, 0)}, {len(timeline)} utterance{'' if len(timeline) == 1 else 's'}"
     if len(evidence) == 1:
         used, missing = next(iter(evidence))
-        summary += f", from {' and '.join(used)}" + (f", without {' and '.join(missing)}" if missing else "")
+        summary += f", from {_listed(used)}" + (f", without {_listed(missing)}" if missing else "")
     console.print(Text(one_line(timeline.source), "bold"), Text(summary, "dim"), sep="\n", soft_wrap=True)
     modalities = [m for m in _MODALITIES if len(evidence) > 1 and any(m in p.modalities + p.missing for p in timeline)]
     unicode = console.encoding.lower().startswith("utf")
@@ -65,6 +65,11 @@ def text_table(timeline: Timeline, console: Console) -> None:
     notes += [", ".join(f"{m[0].upper()} {m}" for m in modalities) + ", - not there"] if modalities else []
     if notes:
         console.print(Text("; ".join(notes), "dim"))
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``speech, visual and text``."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def one_line(text: str) -> str:

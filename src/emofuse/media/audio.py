@@ -1,9 +1,7 @@
 """Audio of any media file as a mono waveform: a part at once, in blocks, or decoded once and kept on disk.
 
-**The timeline.** Second 0 of a file with pictures is where its first sound or picture begins, whichever is earlier;
-of one without pictures, its first sound. Where sound begins later, or its time stamps leave a gap, silence is put
-in, so that a waveform's sample n is heard at ``n / sample_rate`` and agrees with the times of
-`emofuse.media.video.read_frames`. A jump of more than `MAX_GAP_S` is a broken time stamp and changes nothing.
+Its timeline: see `emofuse.media.decoding`. A waveform's sample n is heard at ``n / sample_rate``, and agrees with the
+times of `emofuse.media.video.read_frames`.
 """
 
 import math
@@ -13,40 +11,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-import av
 import numpy as np
-import soundfile as sf
 import soxr
-from av.audio.stream import AudioStream
-from av.container import InputContainer
-from av.error import FFmpegError
 
 from emofuse.errors import DataError
-from emofuse.media.container import UNDECODABLE, audio_stream, check_file, decoded, open_media, timeline_zero_s
+from emofuse.media.decoding import MAX_SECONDS, MIN_SECONDS, decode, stated_duration_s
 
 SAMPLE_RATE = 16_000
 """Samples per second of every waveform in emofuse."""
 
-MIN_SECONDS = 0.1
-"""Shortest audio that is accepted; ten frames of 10 ms."""
-
-MAX_SECONDS = 24 * 3600.0
-"""Longest timeline that is accepted: a damaged or hostile header can claim centuries."""
-
 END_TOLERANCE_S = 0.5
 """How far a part may reach beyond the end: annotated times are rounded, recognisers overshoot."""
 
-MAX_GAP_S = 3600.0
-"""Longest gap between time stamps that is believed, and the most silence that one file is given."""
-
-_GAP_TOLERANCE_S = 0.05  # recorders round and jitter their time stamps; nobody sees lips be off by less
-_UNKNOWN_LENGTH = 2**62  # libsndfile gives 2**63 - 1 frames for a stream whose header holds no length
-_RATES = range(1_000, 768_001)  # a damaged header can hold any other
 _LOUDEST = 1e4  # floats far beyond full scale would overflow in the resampler
-_READ_VALUES = 2**18  # samples times channels that libsndfile reads at once
+_RATES = range(1_000, 768_001)  # a damaged header can hold any other
 _SPOOL_BYTES = 64 * 2**20
-# libsndfile also takes text named .vox for headerless sound, and its mp3 decoder prints notes and hides damage.
-_SOUNDFILE_HEADS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"NIST", b"fLaC", b"OggS")
 
 
 def read_audio(
@@ -185,7 +164,7 @@ class AudioSpool:
             self._n_samples += len(block)
             if self._on_progress is not None:
                 self._on_progress(self.duration_s)
-        stated = _stated_duration_s(self.path)
+        stated = stated_duration_s(self.path)
         if not problems and stated is not None and self.duration_s < stated - max(1.0, 0.05 * stated):
             problems.append(f"{self.path}: sound ends at {self.duration_s:.1f} s of the {stated:.1f} s in its header")
         self.problem = problems[0] if problems else None
@@ -197,28 +176,10 @@ def audio_duration_s(path: Path) -> float:
     Raises:
         DataError: The file is missing, a folder, empty or not decodable, or has no audio stream.
     """
-    stated = _stated_duration_s(path)
+    stated = stated_duration_s(path)
     if stated is not None:
         return stated
-    return sum(len(samples) / rate for samples, rate in _decode(path, 0.0, None, []))
-
-
-def _stated_duration_s(path: Path) -> float | None:
-    """Length on the timeline as the header states it."""
-    sound = open_sound(path)
-    if sound is not None:
-        with sound:
-            return sound.frames / sound.samplerate
-    with open_media(path) as container:
-        stream = _audio_stream(path, container)
-        if not (stream.duration and stream.time_base):
-            return None
-        seconds = float(stream.duration * stream.time_base)
-        zero = timeline_zero_s(container)
-        if zero is None or stream.start_time is None:
-            return seconds
-        late = float(stream.start_time * stream.time_base) - zero
-        return seconds + late if 0 < late <= MAX_GAP_S else seconds
+    return sum(len(samples) / rate for samples, rate in decode(path, 0.0, None, []))
 
 
 def _check_order(path: Path, start: float, end: float | None) -> None:
@@ -267,7 +228,7 @@ def _resampled(
     """Pieces of the part as `read_audio` gives it; damage is added to `problems`."""
     resampler = None
     seconds = 0.0
-    for samples, rate in _joined(_decode(path, start, end, problems)):
+    for samples, rate in _joined(decode(path, start, end, problems)):
         if rate not in _RATES:
             raise DataError(f"{path}: {rate} samples per second; need {_RATES[0]} to {_RATES[-1]}")
         if not np.isfinite(samples).all():
@@ -296,134 +257,3 @@ def _joined(pieces: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarr
             pending, n_pending = [], 0
     if pending:
         yield np.concatenate(pending), rate
-
-
-def _decode(path: Path, start: float, end: float | None, problems: list[str]) -> Iterator[tuple[np.ndarray, int]]:
-    """Mono float32 pieces of the part at the file's own rate, and that rate, the same for all."""
-    sound = open_sound(path)
-    if sound is None:
-        yield from _decode_ffmpeg(path, start, end, problems)
-        return
-    with sound:
-        yield from _decode_soundfile(path, sound, start, end, problems)
-
-
-def open_sound(path: Path) -> sf.SoundFile | None:
-    """The open file, or None when it is not for libsndfile: another format, or of unknown length.
-
-    Raises:
-        DataError: The file is missing, a folder or empty.
-    """
-    check_file(path)
-    with path.open("rb") as file:
-        if not file.read(4).startswith(_SOUNDFILE_HEADS):
-            return None
-    try:
-        sound = sf.SoundFile(path)
-    except (sf.LibsndfileError, TypeError):  # TypeError: the name ends in .raw
-        return None
-    if sound.frames >= _UNKNOWN_LENGTH:
-        sound.close()
-        return None
-    return sound
-
-
-def _decode_soundfile(
-    path: Path, sound: sf.SoundFile, start: float, end: float | None, problems: list[str]
-) -> Iterator[tuple[np.ndarray, int]]:
-    """As `_decode`; where libsndfile gives up on a damaged file, FFmpeg goes on."""
-    rate = sound.samplerate
-    first = min(round(start * rate), sound.frames)
-    last = sound.frames if end is None or end > MAX_SECONDS else min(round(end * rate), sound.frames)
-    size = max(1, _READ_VALUES // sound.channels)
-    try:
-        sound.seek(first)
-        while first < last and len(samples := sound.read(min(size, last - first), dtype="float32", always_2d=True)):
-            yield _mono(samples), rate
-            first += len(samples)
-    except sf.LibsndfileError:
-        pass  # as when it gives no more samples
-    if first < last:
-        problems.append(f"{path}: damaged; the sound after {first / rate:.1f} s is not all there")
-        yield from _rescued(path, first, rate, end)
-
-
-def _rescued(path: Path, first: int, rate: int, end: float | None) -> Iterator[tuple[np.ndarray, int]]:
-    """What FFmpeg finds of a damaged file from sample `first` on."""
-    try:
-        for samples, found_rate in _decode_ffmpeg(path, first / rate, end, []):
-            if found_rate != rate:
-                return
-            yield samples, rate
-    except DataError:
-        return  # FFmpeg cannot open it
-
-
-def _audio_stream(path: Path, container: InputContainer) -> AudioStream:
-    stream = audio_stream(container)
-    if stream is None:
-        raise DataError(f"{path}: no audio stream")
-    return stream
-
-
-def _decode_ffmpeg(
-    path: Path, start: float, end: float | None, problems: list[str]
-) -> Iterator[tuple[np.ndarray, int]]:
-    """Decodes from the beginning: seeking is inexact in several containers."""
-    bad_s: list[float] = []
-    position = 0
-    with open_media(path) as container:
-        for mono, rate in _on_timeline(container, _audio_stream(path, container), bad_s):
-            first, last = round(start * rate), None if end is None else round(min(end, MAX_SECONDS) * rate)
-            part = mono[max(first - position, 0) : None if last is None else max(last - position, 0)]
-            position += len(mono)
-            if len(part):
-                yield part, rate
-            if last is not None and position >= last:
-                break
-    if bad_s and position:
-        problems.append(f"{path}: damaged; {len(bad_s)} packets of sound are lost, the first at {bad_s[0]:.1f} s")
-    elif bad_s:
-        problems.append(f"{path}: {UNDECODABLE}")
-
-
-def _on_timeline(
-    container: InputContainer, stream: AudioStream, bad_s: list[float]
-) -> Iterator[tuple[np.ndarray, int]]:
-    """Mono pieces from second 0 on, with silence where time stamps leave a gap; times of damage go to `bad_s`."""
-    zero = timeline_zero_s(container)
-    position = silence = rate = 0
-    form, resampler, planar = None, av.AudioResampler(), True
-
-    def on_damage() -> None:
-        bad_s.append(position / rate if rate else 0.0)
-
-    for frame in decoded(container, stream, on_damage):
-        rate = rate or frame.sample_rate
-        if frame.time is not None:
-            zero = frame.time if zero is None else zero
-            gap = round((frame.time - zero) * rate) - position
-            if gap > (_GAP_TOLERANCE_S * rate if position else 0) and silence + gap <= MAX_GAP_S * rate:
-                yield from ((np.zeros(min(rate, gap - done), np.float32), rate) for done in range(0, gap, rate))
-                position, silence = position + gap, silence + gap
-        if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):  # may change midway
-            # PyAV runs over the end of the list of planes of 8 and more channels: those are interleaved.
-            planar = frame.layout.nb_channels < 8
-            resampler = av.AudioResampler(format="fltp" if planar else "flt", rate=rate)
-        try:
-            arrays = [(part.to_ndarray(), part.samples) for part in resampler.resample(frame)]
-            pieces = [_mono(array.T if planar else array.reshape(n_samples, -1)) for array, n_samples in arrays]
-        except (FFmpegError, ValueError):
-            on_damage()
-            continue
-        for mono in pieces:
-            position += len(mono)
-            yield mono, rate
-
-
-def _mono(channels: np.ndarray) -> np.ndarray:
-    """(n_samples, n_channels) -> (n_samples,)."""
-    if channels.shape[1] == 1:
-        return channels[:, 0]
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later, in words
-        return channels.mean(axis=1)

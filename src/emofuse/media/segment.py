@@ -118,24 +118,31 @@ def joined(first: Segment, second: Segment) -> Segment:
     return Segment(first.start_s, end_s, first.speaker, " ".join(texts) or None, tuple(words))
 
 
-def assign_words(segments: Sequence[Segment], words: Iterable[Word]) -> list[Segment]:
-    """Segments in order of time, each with the words whose middle lies in it; other words are left out.
+def assign_words(segments: Sequence[Segment], words: Iterable[Word], reach_s: float = 0.0) -> list[Segment]:
+    """Segments in order of time, each with the words whose middle lies in it.
 
     A segment without text takes the words as its text. Where segments overlap, the first one gets the word.
+    Of a word between segments, the nearest one that is less than `reach_s` away gets it; others are left out.
     """
     ordered = in_order(segments)
     taken: list[list[Word]] = [[] for _ in ordered]
     first = 0
     for word in sorted(words, key=lambda w: w.start_s + w.end_s):
         middle = (word.start_s + word.end_s) / 2
-        while first < len(ordered) and ordered[first].end_s <= middle:
+        while first < len(ordered) and ordered[first].end_s <= middle - reach_s:
             first += 1
+        chosen, least = None, reach_s
         for index in range(first, len(ordered)):
-            if ordered[index].start_s > middle:
+            start_s, end_s = ordered[index].start_s, ordered[index].end_s
+            if start_s >= middle + reach_s and start_s > middle:
                 break
-            if middle < ordered[index].end_s:
-                taken[index].append(word)
+            if start_s <= middle < end_s:
+                chosen = index
                 break
+            if (away := max(start_s - middle, middle - end_s)) < least:
+                chosen, least = index, away
+        if chosen is not None:
+            taken[chosen].append(word)
     return [
         replace(segment, words=tuple(own), text=segment.text or " ".join(w.text for w in own)) if own else segment
         for segment, own in zip(ordered, taken, strict=True)

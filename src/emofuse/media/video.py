@@ -1,33 +1,30 @@
 """Video of any media file as frames with their times; and what a media file holds.
 
-Times are those of `emofuse.media.audio`: second 0 is where the file's first sound or picture begins.
+Times are those of `emofuse.media.decoding`: second 0 is where the file's first sound or picture begins.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from emofuse.errors import ConfigError, DataError
-from emofuse.media.audio import MAX_GAP_S, MAX_SECONDS, open_sound
 from emofuse.media.container import MAX_PIXELS, audio_stream, decoded, open_media, timeline_zero_s, video_stream
+from emofuse.media.decoding import MAX_GAP_S, MAX_SECONDS, open_sound
+from emofuse.media.picture import Picture, degrees_clockwise, display_matrix, pixel_aspect, shown_size
 
 _ROUNDING_S = 1e-3  # containers round time stamps to 1 ms: a frame at 2/30 s is stored as 0.067
 _NEAR_ZERO_S = 0.1  # a first frame this early is shown from 0 on, as players do
 _BACKWARDS_S = 1.0  # time stamps that go back further begin anew; by less, a frame is out of order
 _SEEK_FROM_S = 10.0  # decoding from the beginning is as quick for less
 _SEEKABLE = {"mov", "matroska", "avi", "flv", "asf", "ogg", "nut", "mxf"}  # mpg and ts land between key frames
-_IDENTITY = (1, 0, 0, 1)
 
 
 class Frame(NamedTuple):
@@ -98,7 +95,7 @@ def read_frames(
 
     Right for any frame rate of the file, also a varying one. Pictures are turned and mirrored as the file says, their
     pixels made square. Grid times before the first picture and after the last are left out; damaged pictures are
-    skipped, the one before is held. A jump of time stamps by over `emofuse.media.audio.MAX_GAP_S` is not believed.
+    skipped, the one before is held. A jump of time stamps by over `emofuse.media.decoding.MAX_GAP_S` is not believed.
 
     Args:
         path: Video file.
@@ -111,8 +108,9 @@ def read_frames(
         Frames with their grid time. One that is held for several grid times is the same array: do not change it.
 
     Raises:
-        DataError: The file is missing, a folder, empty or not decodable, has no moving pictures, larger ones than
-            `emofuse.media.container.MAX_PIXELS`, over `emofuse.media.audio.MAX_SECONDS`, or none that can be decoded.
+        DataError: The file is missing, a folder, empty or not decodable, has no moving pictures, none that can be
+            decoded, larger ones than `emofuse.media.container.MAX_PIXELS`, or more than
+            `emofuse.media.decoding.MAX_SECONDS`.
         ConfigError: A number is out of range.
     """
     end = math.inf if end_s is None else end_s
@@ -125,29 +123,7 @@ def read_frames(
     return _on_grid(_timed_pictures(path, start_s, max_side), frame_rate, start_s, end)
 
 
-class _Picture:
-    """A decoded frame and when it is shown; converted once, when it is wanted."""
-
-    def __init__(
-        self, frame: VideoFrame, time_s: float, duration_s: float, aspect: Fraction, max_side: int | None
-    ) -> None:
-
-        self.time_s, self.duration_s = time_s, duration_s
-        self._frame, self._aspect, self._max_side = frame, aspect, max_side
-        self._image: np.ndarray | None = None
-
-    def image(self) -> np.ndarray | None:
-        """(height, width, 3) uint8 RGB as shown; None when it cannot be converted."""
-        if self._image is None:
-            try:
-                stored = self._frame.to_ndarray(format="rgb24")
-            except (FFmpegError, ValueError):
-                return None
-            self._image = _as_shown(stored, self._aspect, _matrix(self._frame), self._max_side)
-        return self._image
-
-
-def _on_grid(pictures: Iterator[_Picture], frame_rate: float, start: float, end: float) -> Iterator[Frame]:
+def _on_grid(pictures: Iterator[Picture], frame_rate: float, start: float, end: float) -> Iterator[Frame]:
     k, held, image = 0, None, None
     for picture in chain(pictures, [None]):
         if picture is not None:
@@ -167,7 +143,7 @@ def _on_grid(pictures: Iterator[_Picture], frame_rate: float, start: float, end:
         held = picture
 
 
-def _timed_pictures(path: Path, start: float, max_side: int | None) -> Iterator[_Picture]:
+def _timed_pictures(path: Path, start: float, max_side: int | None) -> Iterator[Picture]:
     """Pictures in order of time; the first is at `start` or before, or the file's first."""
     if start > _SEEK_FROM_S:
         with open_media(path) as container:
@@ -225,7 +201,7 @@ def _seek(container: InputContainer, stream: VideoStream, start: float) -> bool:
 
 def _pictures(
     path: Path, container: InputContainer, stream: VideoStream, sought: float | None, max_side: int | None
-) -> Iterator[_Picture]:
+) -> Iterator[Picture]:
     """Pictures from the container's position on, in order; broken time stamps are mended.
 
     Args:
@@ -238,7 +214,7 @@ def _pictures(
     zero = _zero_s(container, stream)
     rate = stream.average_rate or stream.guessed_rate
     step = float(1 / rate) if rate else 0.04
-    aspect = _aspect(stream)
+    aspect = pixel_aspect(stream)
     last: float | None = None
     shift = 0.0
     for frame in decoded(container, stream, lambda: None):
@@ -258,51 +234,7 @@ def _pictures(
             raise DataError(f"{path}: more than {MAX_SECONDS / 3600:g} h of video; cut it into shorter files")
         last = time
         shown_s = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else step
-        yield _Picture(frame, time, min(max(shown_s, 0.0), MAX_GAP_S), aspect, max_side)
-
-
-def _aspect(stream: VideoStream) -> Fraction:
-    """Width of a stored pixel over its height; 1 where it is not given or cannot be."""
-    aspect = stream.sample_aspect_ratio
-    return aspect if aspect and Fraction(1, 4) <= aspect <= 4 else Fraction(1)
-
-
-def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """(a, b, c, d) of a display matrix: column x, row y is shown at column ax + cy, row bx + dy."""
-    data = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return _IDENTITY
-    values = np.frombuffer(data, dtype=np.int32, count=9)  # pyright: ignore[reportArgumentType]
-    return int(values[0]), int(values[1]), int(values[3]), int(values[4])
-
-
-def _degrees(matrix: tuple[int, int, int, int]) -> int:
-    return round(math.degrees(math.atan2(matrix[1], matrix[0])) / 90) * 90 % 360
-
-
-def _scaled(height: int, width: int, aspect: Fraction, max_side: int | None) -> tuple[int, int]:
-    """Height and width with square pixels, and scaled down."""
-    square = width * float(aspect)
-    factor = 1.0 if max_side is None else min(1.0, max_side / max(height, square))
-    return max(1, round(height * factor)), max(1, round(square * factor))
-
-
-def _as_shown(
-    stored: np.ndarray, aspect: Fraction, matrix: tuple[int, int, int, int], max_side: int | None
-) -> np.ndarray:
-    """Scaled, then turned and mirrored to the nearest right angle: (height, width, 3) uint8."""
-    height, width = _scaled(stored.shape[0], stored.shape[1], aspect, max_side)
-    image = stored
-    if (height, width) != stored.shape[:2]:
-        shrinks = height <= stored.shape[0] and width <= stored.shape[1]
-        kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        image = np.asarray(cv2.resize(stored, (width, height), interpolation=kind), dtype=np.uint8)
-    a, b, c, d = matrix
-    if abs(b) > abs(a):
-        image, across, down = image.swapaxes(0, 1), c, b
-    else:
-        across, down = a, d
-    return np.ascontiguousarray(image[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
+        yield Picture(frame, time, min(max(shown_s, 0.0), MAX_GAP_S), aspect, max_side)
 
 
 def _shown(path: Path, container: InputContainer, stream: VideoStream) -> tuple[int, int, int] | None:
@@ -311,8 +243,8 @@ def _shown(path: Path, container: InputContainer, stream: VideoStream) -> tuple[
     if frame is None:
         return None
     _check_size(path, frame.width, frame.height)
-    height, width = _scaled(frame.height, frame.width, _aspect(stream), None)
-    turn = _degrees(_matrix(frame))
+    height, width = shown_size(frame.height, frame.width, pixel_aspect(stream), None)
+    turn = degrees_clockwise(display_matrix(frame))
     return (height, width, turn) if turn % 180 == 0 else (width, height, turn)
 
 

@@ -1,6 +1,7 @@
 """Media in, predictions out: one checkpoint, or several single-modality ones fused late."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,13 +16,14 @@ import soxr
 from emofuse.checkpoint import load_checkpoint
 from emofuse.errors import ConfigError, DataError
 from emofuse.media.audio import END_TOLERANCE_S, MIN_SECONDS, SAMPLE_RATE, AudioSpool
+from emofuse.media.recognition import Recogniser
 from emofuse.media.segment import Segment
 from emofuse.media.sound import ArraySound, Sound
 from emofuse.media.video import MediaInfo, probe
 from emofuse.prediction import Moment, Prediction, Timeline, WordEvidence, to_pandas
 from emofuse.predictor.faces import FaceFinder
 from emofuse.predictor.part import Judgement, Part, Utterance
-from emofuse.predictor.utterances import Sources, find_utterances
+from emofuse.predictor.utterances import AUDIBLE, Sources, find_utterances
 from emofuse.protocol.pool import Reliability, discounted, pool
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Part",
     "Prediction",
     "Predictor",
+    "Recogniser",
     "Sources",
     "Timeline",
     "Utterance",
@@ -197,14 +200,15 @@ class Predictor:
     def _named(self, probabilities: np.ndarray) -> dict[str, float]:
         return {c: round(float(p), 4) for c, p in zip(self.classes, probabilities, strict=True)}
 
-    def _nothing(self, source: str, utterances: Sequence[Utterance]) -> str:
-        """Why not one utterance could be judged."""
+    def _nothing(self, source: str, utterances: Sequence[Utterance], has_sound: bool = False) -> str:
+        """Why not one utterance could be judged; where there is sound, but none in the utterances, it is silent."""
         needs = " or ".join(self.modalities)
         text = any(u.segment.text for u in utterances)
         there = [("speech", any(u.waveform is not None for u in utterances)), ("text", text)]
         given = [m for m, found in there if found]
         hint = " without a word that it knows" if text and "text" in needs else ""
-        return f"{source}: the model needs {needs}, found {' and '.join(given) or 'nothing'}{hint}"
+        nothing = "nothing but silence" if has_sound else "nothing"
+        return f"{source}: the model needs {needs}, found {' and '.join(given) or nothing}{hint}"
 
     def _timeline(
         self,
@@ -243,7 +247,7 @@ class Predictor:
 
         predictions = self.judge(utterances(), source)
         if found.segments and not any(predictions):
-            raise DataError(self._nothing(source, last))
+            raise DataError(self._nothing(source, last, sound is not None))
         problems = list(found.problems)
         if any(p is None for p in predictions):
             n = sum(p is None for p in predictions)
@@ -258,12 +262,15 @@ def _name(media: str | Path | np.ndarray) -> str:
     return "array" if isinstance(media, np.ndarray) else str(media)
 
 
-def _mono(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+def _mono(waveform: np.ndarray, sample_rate: float) -> np.ndarray:
     """(n_samples,) at 16 kHz from a waveform of any rate and number of channels."""
+    need = "need floats in [-1, 1], (n_samples[, n_channels])"
     if waveform.ndim not in (1, 2) or not np.issubdtype(waveform.dtype, np.floating):
-        raise DataError(
-            f"array: {waveform.dtype} of shape {waveform.shape}; need floats in [-1, 1], (n_samples[, n_channels])"
-        )
+        raise DataError(f"array: {waveform.dtype} of shape {waveform.shape}; {need}")
+    if waveform.ndim == 2 and waveform.shape[0] < waveform.shape[1]:
+        raise DataError(f"array: of shape {waveform.shape}, channels first; {need}: give its transpose")
+    if not (math.isfinite(sample_rate) and sample_rate > 0):
+        raise DataError(f"array: sample_rate is {sample_rate}; need samples per second")
     mono = waveform.astype(np.float32) if waveform.ndim == 1 else waveform.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
         raise DataError("array: holds NaN or infinite samples")
@@ -271,10 +278,11 @@ def _mono(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def _part_of(sound: Sound | None, segment: Segment) -> np.ndarray | None:
-    """The sound of an utterance, or None where the sound has ended before, as in a video that goes on."""
+    """The sound of an utterance; None where it is silent, or has ended before, as in a video that goes on."""
     if sound is None or segment.start_s > sound.duration_s - MIN_SECONDS:
         return None
-    return sound.read(segment.start_s, min(segment.end_s, sound.duration_s + END_TOLERANCE_S))
+    waveform = sound.read(segment.start_s, min(segment.end_s, sound.duration_s + END_TOLERANCE_S))
+    return waveform if np.abs(waveform).max(initial=0.0) >= AUDIBLE else None
 
 
 def _word_evidence(u: Utterance, judged: Sequence[Judgement]) -> tuple[WordEvidence, ...]:

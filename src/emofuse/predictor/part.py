@@ -213,7 +213,7 @@ class Part:
         assert u.waveform is not None
         n_samples = len(u.waveform)
         window = round(min(self.features["speech"].config.max_s, WINDOW_S) * SAMPLE_RATE)
-        middles = _word_middles(u) * SAMPLE_RATE
+        middles = np.minimum(_word_middles(u) * SAMPLE_RATE, n_samples)
         for start in window_starts(n_samples, window, round(OVERLAP_S * SAMPLE_RATE)):
             stop = min(start + window, n_samples)
             yield slice(start, stop), every_word[(start <= middles) & (middles <= stop)]
@@ -329,10 +329,13 @@ def _all_of(waveform: np.ndarray) -> tuple[int, int]:
 
 def _word_middles(u: Utterance) -> np.ndarray:
     """(n_words,) seconds from the utterance's start; spread evenly where the times are not known."""
+    length = u.segment.end_s - u.segment.start_s
     if u.timed_words:
-        return np.array([(w.start_s + w.end_s) / 2 - u.segment.start_s for w in u.timed_words])
+        # A word that was heard in the pause before or after belongs to the first or last window.
+        middles = np.array([(w.start_s + w.end_s) / 2 - u.segment.start_s for w in u.timed_words])
+        return np.clip(middles, 0, length)
     n = len(u.words)
-    return (np.arange(n) + 0.5) / max(n, 1) * (u.segment.end_s - u.segment.start_s)
+    return (np.arange(n) + 0.5) / max(n, 1) * length
 
 
 def _moments(weights: np.ndarray, start_s: float, n_samples: int) -> tuple[Moment, ...]:

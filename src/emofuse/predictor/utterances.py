@@ -10,7 +10,7 @@ import numpy as np
 from emofuse.errors import DataError
 from emofuse.media.annotations import read_segments
 from emofuse.media.recognition import Recogniser, recognise
-from emofuse.media.segment import Segment, Word, assign_words, clip_segments
+from emofuse.media.segment import Segment, Word, assign_words, clip_segments, in_order
 from emofuse.media.sound import Sound
 from emofuse.media.transcript import Transcript, merge_cues, read_transcript
 from emofuse.media.voice import VoiceConfig, find_speech, speech_probabilities
@@ -25,21 +25,28 @@ VIDEO_STEP_S = 5.0
 """Length of the stretches that stand for utterances in a video without sound."""
 
 
+REACH_S = 0.5
+"""A word so near to an utterance belongs to it: the times of recognisers and subtitles are no better."""
+
+N_SAID = 3
+"""Segments left out or cut that are named one by one; of more, only how many there are is said."""
+
+
 @dataclass(frozen=True)
 class Sources:
     """What the user gave beside the recording. The first of these that is there decides where utterances are.
 
     Attributes:
-        segments: Annotated times: csv, RTTM, TextGrid or ELAN.
-        transcript: Words, with times (SRT, WebVTT, Whisper's JSON) or without (txt).
+        segments: File of annotated times: csv, RTTM, TextGrid or ELAN.
+        transcript: File of words, with times (SRT, WebVTT, Whisper's JSON) or without (txt).
         text: The words of the whole recording, which is taken as one utterance.
         whole: Take the recording as one utterance whatever else is known.
         recogniser: Finds the words where none are given.
         voice: How voice activity becomes utterances.
     """
 
-    segments: Path | None = None
-    transcript: Path | None = None
+    segments: str | Path | None = None
+    transcript: str | Path | None = None
     text: str | None = None
     whole: bool = False
     recogniser: Recogniser | None = None
@@ -82,15 +89,19 @@ def find_utterances(
     Raises:
         DataError: A file that was given is malformed, or nothing in it lies within the recording.
     """
-    transcript = None if sources.transcript is None else read_transcript(sources.transcript)
+    transcript = None if sources.transcript is None else read_transcript(Path(sources.transcript))
     found = _places(recording, sound, duration_s, sources, transcript, seen)
     if sources.segments is not None and transcript is not None and transcript.segments:
-        found.segments = _say(found.segments, transcript)
+        found.segments, n_lost = _say(found.segments, transcript)
+        if n_lost:
+            found.problems.append(f"{sources.transcript}: {n_lost} of its words lie in no segment, left out")
     wordless = [s for s in found.segments if s.text is None]
     if sources.recogniser is not None and sound is not None and wordless:
         words = recognise(sound, wordless, sources.recogniser, on_progress)
-        spoken = {s.start_s: s for s in assign_words(wordless, words)}
-        found.segments = [spoken.get(s.start_s, s) if s.text is None else s for s in found.segments]
+        # Words of a pause may be nearest to an utterance whose words are known: it keeps its own.
+        ordered = in_order(found.segments)
+        spoken = assign_words(ordered, words, REACH_S)
+        found.segments = [s if old.text is None else old for old, s in zip(ordered, spoken, strict=True)]
     return found
 
 
@@ -108,7 +119,7 @@ def _places(
         words = () if transcript is None else tuple(w for s in transcript.segments for w in s.words)
         return Utterances([Segment(0.0, duration_s, None, text, words)])
     if sources.segments is not None:
-        return _within(read_segments(sources.segments, recording), duration_s, sources.segments)
+        return _within(read_segments(Path(sources.segments), recording), duration_s, sources.segments)
     if transcript is not None and transcript.segments:
         assert sources.transcript is not None
         return _within(merge_cues(transcript.segments), duration_s, sources.transcript)
@@ -121,11 +132,13 @@ def _places(
     return found
 
 
-def _within(segments: list[Segment], duration_s: float, source: Path) -> Utterances:
+def _within(segments: list[Segment], duration_s: float, source: str | Path) -> Utterances:
     kept, problems = clip_segments(segments, duration_s)
     if not kept:
         reason = problems[0] if problems else "it names no utterance"
         raise DataError(f"{source}: nothing in it lies within the recording of {duration_s:.2f} s ({reason})")
+    if len(problems) > N_SAID + 1:
+        problems = [*problems[:N_SAID], f"and {len(problems) - N_SAID} segments more"]
     return Utterances(kept, problems=[f"{source}: {p}" for p in problems])
 
 
@@ -145,14 +158,17 @@ def _spoken(sound: Sound, duration_s: float, voice: VoiceConfig) -> Utterances:
     if segments:
         return Utterances(segments)
     if loudest < AUDIBLE:
-        return Utterances([], voiced=False, problems=["silent"])
+        return Utterances([], problems=["silent"])
     if duration_s <= SHORT_S:
         return Utterances([Segment(0.0, duration_s)], voiced=False, problems=["no speech found, taken as a whole"])
     return Utterances([], voiced=False, problems=["no speech found; --whole takes it as one utterance all the same"])
 
 
-def _say(segments: list[Segment], transcript: Transcript) -> list[Segment]:
-    """Annotated segments with the words of a timed transcript; a cue without word times is spread over its time."""
+def _say(segments: list[Segment], transcript: Transcript) -> tuple[list[Segment], int]:
+    """Annotated segments with the words of a timed transcript, and how many words lie in none.
+
+    A cue without word times is spread over its time.
+    """
     words: list[Word] = []
     for cue in transcript.segments:
         spoken = (cue.text or "").split()
@@ -161,6 +177,8 @@ def _say(segments: list[Segment], transcript: Transcript) -> list[Segment]:
             Word(w, cue.start_s + i * step, cue.start_s + (i + 1) * step) for i, w in enumerate(spoken)
         ]
     timed = all(cue.words for cue in transcript.segments)
-    said = assign_words(segments, words)
+    ordered = in_order(segments)
+    said = assign_words(ordered, words, REACH_S)
+    n_lost = len(words) - sum(len(new.words) for old, new in zip(ordered, said, strict=True) if new is not old)
     # Times that were spread evenly place words in utterances, but are not reported as if they were known.
-    return said if timed else [replace(s, words=()) for s in said]
+    return (said if timed else [replace(s, words=old.words) for old, s in zip(ordered, said, strict=True)]), n_lost
