@@ -4,7 +4,7 @@ GoEmotions is Reddit: no utterance of a corpus of conversations, and none of the
 embeddings stay as they are; mean pooling and 28 independent yes-or-no questions. The test part is not read.
 
     python benchmarks/finetune_sentence.py ENCODER --data DATA/goemotions --out FOLDER
-    emofuse benchmark recipes/mman-iemocap-emotion.toml --data DATA/iemocap --set features.text.encoder=FOLDER
+    emofuse benchmark recipes/mman-iemocap-sentence.toml --data DATA/iemocap --set features.text.beside=FOLDER
 """
 
 import argparse
