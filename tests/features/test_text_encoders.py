@@ -9,6 +9,7 @@ import torch
 
 from emofuse.errors import ConfigError, DataError
 from emofuse.features import text_encoders
+from emofuse.features.extractor import side_by_side
 from emofuse.features.lexical import WordVectors
 from emofuse.features.text_encoders import find_minilm, minilm, sentence, words
 
@@ -102,6 +103,21 @@ def test_sentence_of_a_long_text_is_cut_at_the_models_positions(tmp_path, kind, 
     folder = save_tiny(tmp_path / "m", kind, max_position_embeddings=positions, pad_token_id=int(kind == "Roberta"))
     rows = direct(folder, [2, *[6] * (usable - 2), 3])
     np.testing.assert_allclose(sentence(folder)("happy " * 99), rows.mean(axis=0), atol=1e-6)
+
+
+def test_two_encoders_side_by_side_are_both_vectors_one_behind_the_other(tmp_path):
+    a, b = (
+        sentence(save_tiny(tmp_path / "a")),
+        sentence(save_tiny(tmp_path / "b", "Roberta", pad_token_id=1), pooling="cls"),
+    )
+    both = side_by_side(a, b)
+    np.testing.assert_array_equal(both("I am happy"), [*a("I am happy"), *b("I am happy")])
+    assert len(set(both.dimensions)) == 32
+    assert (both.modality, both.rate_hz) == ("text", None)
+    assert both.settings != side_by_side(b, a).settings
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(both))("so"), both("so"))
+    with pytest.raises(ConfigError, match=r"^words: not one vector a text"):
+        side_by_side(a, words(WordVectors({"a": 0}, np.ones((1, 2), np.float32), "t")))
 
 
 def test_refused_sentence_encoders(tmp_path):

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from emofuse.batching import IGNORE
 from emofuse.checkpoint import load_checkpoint, save_checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
+from emofuse.extractors import EXTRACTORS
 from emofuse.features.acoustic import N_BINS, log_power_spectrogram
+from emofuse.features.extractor import Extractor
 from emofuse.features.projection import fit_projection
 from emofuse.features.wordpieces import WordPieces
 from emofuse.labels import label_set
@@ -424,6 +427,33 @@ def test_a_feature_of_another_modality_is_refused(tmp_path: Path) -> None:
         FeatureConfig(kind="extract", extractor="nothing")
     with pytest.raises(ValueError, match="are for kind extract"):
         FeatureConfig(kind="words", extractor="log-mel")
+
+
+def sizes_of_text(encoder: str | None = None) -> Extractor:
+    """Length of a text times what the encoder is called, which is a number."""
+    return Extractor("sentence", "text", ("n",), None, "", partial(_size_of_text, int(encoder or 1)), {"by": encoder})
+
+
+def _size_of_text(factor: int, text: str) -> np.ndarray:
+    return np.array([factor * len(text)], np.float32)
+
+
+def test_a_second_encoder_stands_beside_the_first(tmp_path: Path, monkeypatch) -> None:
+    entry = replace(EXTRACTORS["sentence"], make=sizes_of_text)
+    monkeypatch.setitem(EXTRACTORS, "sentence", entry)
+    utterances = tuple(Utterance(id=t, corpus="manifest", text=t) for t in ("well", "very well"))
+    corpus = Corpus("manifest", utterances)
+    config = FeatureConfig(kind="extract", extractor="sentence", encoder="3", beside="10")
+    for _ in range(2):  # computed, then found in the store
+        found = load_raw(utterances, corpus, "text", config, tmp_path / "store").arrays
+        assert {i: a.tolist() for i, a in found.items()} == {"well": [12, 40], "very well": [27, 90]}
+    common = {"vectors": None, "n_classes": 2, "metric": "ua", "seed": 0, "device": torch.device("cpu")}
+    fitted = fit_feature(config, found, {}, {}, **common)
+    loaded = feature_from_state(*feature_state(fitted))
+    assert loaded.extractor is not None
+    assert loaded.extractor("well").tolist() == [12, 40]
+    with pytest.raises(ValueError, match="beside is for the extractors minilm and sentence"):
+        FeatureConfig(kind="extract", extractor="log-mel", beside="10")
 
 
 @pytest.mark.parametrize("pooling", ["statistics", "none"])

@@ -208,7 +208,7 @@ def test_the_fingerprint_does_not_change_with_prose(recipe_file):
     recipe = load_recipe(recipe_file)
     prose = ["name=x", "paper=y", "command=z", "expected=w", "published.cma-text=0.6", "systems=['cma-text']"]
     assert load_recipe(recipe_file, prose).fingerprint() == recipe.fingerprint()
-    for default in ("other_labels=drop", "features.speech.relative=false"):
+    for default in ("other_labels=drop", "features.speech.relative=false", "features.speech.beside="):
         assert load_recipe(recipe_file, [default]).fingerprint() == recipe.fingerprint()
     assert recipe.fingerprint("dev") != recipe.fingerprint("test")
     assert re.fullmatch("[0-9a-f]{16}", recipe.fingerprint())

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
-from emofuse.errors import DataError
+from emofuse.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,27 @@ class Extractor:
             first = self.dimensions[bad[0]]
             raise DataError(f"{self.name}: {len(bad)} of {array.shape[-1]} values are NaN or infinite ({first}, ...)")
         return array
+
+
+def side_by_side(first: Extractor, second: Extractor) -> Extractor:
+    """Both features of the same text as one vector, the second's values behind the first's.
+
+    Raises:
+        ConfigError: One of them is not one vector a text.
+    """
+    for one in (first, second):
+        if one.modality != "text" or one.name == "words":
+            raise ConfigError(f"{one.name}: not one vector a text, cannot stand beside another feature")
+    return Extractor(
+        name=f"{first.name}+{second.name}",
+        modality="text",
+        dimensions=(*first.dimensions, *(f"{second.name}.{name}" for name in second.dimensions)),
+        rate_hz=None,
+        unit=f"{first.unit}; {second.unit}",
+        compute=partial(_concatenated, first, second),
+        settings={first.name: dict(first.settings), f"beside.{second.name}": dict(second.settings)},
+    )
+
+
+def _concatenated(first: Extractor, second: Extractor, x: Any) -> np.ndarray:
+    return np.concatenate([first(x), second(x)])

@@ -6,8 +6,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emofuse.errors import ConfigError
-from emofuse.extractors import EXTRACTORS
+from emofuse.extractors import EXTRACTORS, make_extractor
 from emofuse.features.acoustic import log_mel_spectrogram, log_power_spectrogram, mel_filters
+from emofuse.features.extractor import Extractor, side_by_side
 from emofuse.features.functionals import functionals
 from emofuse.media.audio import SAMPLE_RATE
 
@@ -24,6 +25,8 @@ class FeatureConfig(BaseModel):
         extractor: ``extract``: its name.
         encoder: ``extract``: the network it needs, see `Entry.encoder`. ``wordpieces``: the BERT that training
             starts from, a folder or a name on the hub; a trained system does not need it.
+        beside: ``extract``, of a text: the encoder of a second one, of extractor ``sentence``, whose vector is put
+            behind the first: what two encoders were trained for adds up. Empty: none.
         pooling: ``extract``, of a feature with rows in time: ``statistics``: their mean and standard
             deviation, ``mean``: the mean alone; ``functionals``, of ``voice``: `functionals`; ``none``: the
             rows, for a system that reads sequences.
@@ -47,6 +50,7 @@ class FeatureConfig(BaseModel):
     kind: Literal["stored", "waveform", "spectrogram", "words", "wordpieces", "text-cnn", "face", "extract"]
     extractor: str = ""
     encoder: str | None = None
+    beside: str = ""
     pooling: Literal["statistics", "mean", "functionals", "none"] = "statistics"
     relative: bool = False
     n_components: int = Field(0, ge=0)
@@ -67,6 +71,8 @@ class FeatureConfig(BaseModel):
             raise ValueError(f"extractor and encoder are for kind extract, not {self.kind}")
         if self.kind == "wordpieces" and not self.encoder:
             raise ValueError("wordpieces: set encoder, a folder or a name on the hub, such as that of MiniLM")
+        if self.beside and self.extractor not in ("minilm", "sentence"):
+            raise ValueError("beside is for the extractors minilm and sentence")
         if self.pooling == "functionals" and self.extractor != "voice":
             raise ValueError("functionals are of the rows of extractor voice")
         if self.n_mels:
@@ -82,6 +88,18 @@ class FeatureConfig(BaseModel):
     def is_sequence(self) -> bool:
         """Whether it is rows in time that are projected one by one."""
         return self.kind == "spectrogram" or (self.kind == "extract" and self.pooling == "none")
+
+
+def extractors_of(config: FeatureConfig) -> list[tuple[str, str | None]]:
+    """Names and encoders of what is extracted, in the order in which it stands in the vector."""
+    first = [(config.extractor, config.encoder)]
+    return [*first, ("sentence", config.beside)] if config.beside else first
+
+
+def extractor_of(config: FeatureConfig) -> Extractor:
+    """The extractor of kind ``extract``."""
+    made = [make_extractor(*one) for one in extractors_of(config)]
+    return side_by_side(*made) if config.beside else made[0]
 
 
 def at_level(waveform: np.ndarray, config: FeatureConfig) -> np.ndarray:

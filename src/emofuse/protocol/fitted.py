@@ -10,7 +10,6 @@ import torch
 
 from emofuse.batching import Example, collate
 from emofuse.errors import ConfigError
-from emofuse.extractors import make_extractor
 from emofuse.features.extractor import Extractor
 from emofuse.features.lexical import WordVectors
 from emofuse.features.projection import Projection, fit_projection
@@ -19,7 +18,7 @@ from emofuse.features.wordpieces import WordPieces
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.models import make_config
 from emofuse.models.text_cnn import TextCNN
-from emofuse.protocol.feature import FeatureConfig
+from emofuse.protocol.feature import FeatureConfig, extractor_of
 from emofuse.protocol.train import TrainingConfig, train_system
 
 
@@ -110,7 +109,7 @@ def fit_feature(
     """Fit a modality's transform on the training part; the selection part only stops the text CNN."""
     if config.kind in ("waveform", "words", "wordpieces", "face"):
         return FittedFeature(config, vectors=vectors)
-    extractor = make_extractor(config.extractor, config.encoder) if config.kind == "extract" else None
+    extractor = extractor_of(config) if config.kind == "extract" else None
     if config.is_sequence:
         rows = np.concatenate([np.atleast_2d(a)[::4] for a in train.values()])
         return FittedFeature(config, fit_projection(rows, config.n_components or None), extractor=extractor)
@@ -168,7 +167,7 @@ def feature_from_state(meta: dict[str, Any], arrays: Mapping[str, np.ndarray]) -
     if "text_cnn" in meta:
         text_cnn = TextCNN(make_config("text-cnn", **meta["text_cnn"]))
         text_cnn.load_state_dict({k: torch.from_numpy(v) for k, v in under("text_cnn.").items()})
-    extractor = make_extractor(config.extractor, config.encoder) if config.kind == "extract" else None
+    extractor = extractor_of(config) if config.kind == "extract" else None
     if extractor is not None and json.loads(json.dumps(dict(extractor.settings))) != meta["extractor_settings"]:
         raise ConfigError(
             f"{config.extractor}: not as it was in training; now {dict(extractor.settings)}, "

@@ -23,7 +23,7 @@ from emofuse.media.audio import read_audio
 from emofuse.media.image import read_face
 from emofuse.models.minilm import rename_bert
 from emofuse.progress import progress
-from emofuse.protocol.feature import FeatureConfig, pool_rows, speech_array
+from emofuse.protocol.feature import FeatureConfig, extractors_of, pool_rows, speech_array
 from emofuse.protocol.presence import lacking
 
 
@@ -42,20 +42,28 @@ def _extracted(
     utterances: Sequence[Utterance], corpus: Corpus, modality: str, config: FeatureConfig, store: Path | None
 ) -> dict[str, np.ndarray]:
     """Arrays of a feature of `EXTRACTORS`, looked up in the store or computed."""
-    make = partial(make_extractor, config.extractor, config.encoder)
-    extractor = make()
-    if extractor.modality != modality:
-        raise ConfigError(f"features.{modality}: {config.extractor} is a feature of {extractor.modality}")
     with ExitStack() as stack:
         folder = store or Path(stack.enter_context(TemporaryDirectory()))
         features = stack.enter_context(FeatureStore(folder))
-        name = features.table(extractor).folder.name
-        try:
-            found = load_features(features, name, utterances)
-        except DataError:  # not all of them are there yet
-            _extract_missing(utterances, corpus, make, features)
-            found = load_features(features, name, utterances)
-    return {i: pool_rows(array, config) for i, array in found.items()}
+        found = [_looked_up(utterances, corpus, modality, one, features) for one in extractors_of(config)]
+    if len(found) > 1:
+        return {i: np.concatenate([part[i] for part in found]) for i in found[0]}
+    return {i: pool_rows(array, config) for i, array in found[0].items()}
+
+
+def _looked_up(
+    utterances: Sequence[Utterance], corpus: Corpus, modality: str, name: tuple[str, str | None], store: FeatureStore
+) -> Mapping[str, np.ndarray]:
+    make = partial(make_extractor, *name)
+    extractor = make()
+    if extractor.modality != modality:
+        raise ConfigError(f"features.{modality}: {name[0]} is a feature of {extractor.modality}")
+    table = store.table(extractor).folder.name
+    try:
+        return load_features(store, table, utterances)
+    except DataError:  # not all of them are there yet
+        _extract_missing(utterances, corpus, make, store)
+        return load_features(store, table, utterances)
 
 
 def load_vectors(config: FeatureConfig, texts: Sequence[str]) -> WordVectors:

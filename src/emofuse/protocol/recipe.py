@@ -211,8 +211,9 @@ class Recipe(BaseModel):
         if self.other_labels == "drop":  # as before there was a choice: records of then stay good
             del content["other_labels"]
         for feature in content["features"].values():
-            if not feature["relative"]:
-                del feature["relative"]
+            for added, default in (("relative", False), ("beside", "")):
+                if feature[added] == default:
+                    del feature[added]
         return hashlib.sha256(json.dumps([content, more], sort_keys=True).encode()).hexdigest()[:16]
 
 
