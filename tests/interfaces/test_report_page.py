@@ -124,7 +124,7 @@ def test_a_click_on_an_utterance_seeks_and_shows_its_numbers(page: Any) -> None:
     assert "Missing here: the face." in details
     assert "Voice\n75 %" in details
     labels = [w.get_attribute("aria-label") for w in find(page, ".words button")]
-    assert labels == ["well, 12.5 % of the attention", f"{ATTACK}, 87.5 % of the attention"]
+    assert labels == ["well, 12.5 % of the weight", f"{ATTACK}, 87.5 % of the weight"]
     assert len(find(page, ".moments i")) == 4
     assert "unsure" in (blocks["1"].get_attribute("class") or "")
 

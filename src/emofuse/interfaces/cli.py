@@ -173,15 +173,18 @@ def evaluate(
     without: Annotated[
         list[str] | None, typer.Option("--without", help="Remove a modality: speech, visual or text.")
     ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw the reliability diagrams into this PNG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: Device = "auto",
     store: Features = None,
 ) -> None:
     """Score a checkpoint on its fold's test part or on all of another corpus; or a whole model, as predict runs it."""
-    from emofuse.interfaces.evaluate import print_report, score
+    from emofuse.interfaces.evaluate import draw_reliability, print_report, score
 
     _one_thread()
     report = score(checkpoint, data, corpus, without or [], device, store)
+    if figure is not None:
+        draw_reliability(report, figure)
     if as_json:
         print(json.dumps(report))
     else:

@@ -458,7 +458,7 @@
       h("div", { class: "title-row" }, h("h2", {}, "Selected utterance"), h("span", { class: "when" }, `${selected + 1} of ${predictions.length.toLocaleString("en")}`)),
       title, h("p", { class: "honest" }, honest(p)), p.text ? h("p", { class: "quote" }, p.text) : null,
       media ? h("div", { class: "actions" }, play) : null,
-      h("h3", {}, "Probabilities"), probabilityTable(p), ...evidence(p), ...wordAttention(p), ...momentAttention(p),
+      h("h3", {}, "Probabilities"), probabilityTable(p), ...evidence(p), ...wordWeights(p), ...momentWeights(p),
     ].filter(Boolean));
     $("details").scrollTop = 0;
   }
@@ -490,19 +490,19 @@
     return parts;
   }
 
-  const ATTENTION = "The stronger the colour, the more attention. It shows where the model looked, not why it decided.";
-  function wordAttention(p) {
+  const WEIGHT = "The stronger the colour, the more the model's decision on the words rests on this one. It does not say that the decision is right.";
+  function wordWeights(p) {
     if (!p.words.length) return [];
     const most = Math.max(...p.words.map((w) => w.weight)) || 1;
-    const words = p.words.map((w) => h("button", { type: "button", style: { "--p": w.weight / most }, "aria-label": `${w.text}, ${fine(w.weight)} of the attention`,
-      "data-tip": `${fine(w.weight)} of the attention to the words${w.start_s === null ? "" : `\n${clock(w.start_s, 2)} – ${clock(w.end_s, 2)}`}`,
+    const words = p.words.map((w) => h("button", { type: "button", style: { "--p": w.weight / most }, "aria-label": `${w.text}, ${fine(w.weight)} of the weight`,
+      "data-tip": `${fine(w.weight)} of the weight of the words${w.start_s === null ? "" : `\n${clock(w.start_s, 2)} – ${clock(w.end_s, 2)}`}`,
       onclick: () => { if (w.start_s !== null) seek(w.start_s); } }, w.text, h("small", {}, fine(w.weight))));
-    const list = h("div", { class: "words", role: "group", "aria-label": "Words and the attention on each" }, ...words);
+    const list = h("div", { class: "words", role: "group", "aria-label": "Words and the weight of each" }, ...words);
     const numbers = h("input", { type: "checkbox", onchange: (event) => list.classList.toggle("numbered", event.target.checked) });
-    return [h("div", { class: "title-row" }, h("h3", {}, "Attention to the words"), h("label", { class: "check" }, numbers, "Numbers")), list, h("p", { class: "hint" }, ATTENTION)];
+    return [h("div", { class: "title-row" }, h("h3", {}, "Weight of the words"), h("label", { class: "check" }, numbers, "Numbers")), list, h("p", { class: "hint" }, WEIGHT)];
   }
 
-  function momentAttention(p) {
+  function momentWeights(p) {
     if (!p.moments.length) return [];
     const most = Math.max(...p.moments.map((m) => m.weight)) || 1;
     const bars = p.moments.map((m) => {

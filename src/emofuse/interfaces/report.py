@@ -1,4 +1,4 @@
-"""Timelines as one self-contained HTML page: player, timeline, probabilities, attention and their numbers.
+"""Timelines as one self-contained HTML page: player, timeline, probabilities, weights and their numbers.
 
 The page is ``report.html`` with ``report.css`` and ``report.js`` put into it, the data as JSON and the
 recordings as Base64. It requests nothing: its content security policy allows only that style, that
