@@ -171,9 +171,13 @@ def tiny_corpus(folder: Path) -> tuple[Path, Path]:
 
 def test_train_evaluate_and_benchmark_agree(tmp_path: Path) -> None:
     table, recipe = tiny_corpus(tmp_path)
-    printed = run("train", recipe, "--data", table, "--out", tmp_path / "model", "--seed", 1)
-    scores = json.loads(run("evaluate", tmp_path / "model", "--data", table, "--json"))
-    assert f"wa {scores['metrics']['wa']['value']:.4f}" in printed
+    command = ["train", str(recipe), "--data", str(table), "--out", str(tmp_path / "model"), "--seed", "1"]
+    trained = CliRunner().invoke(cli.app, command, catch_exceptions=False)
+    assert "clstm-mma epoch 1, loss" in trained.stderr  # a line an epoch, where there is no bar
+    figure = tmp_path / "reliability.png"
+    scores = json.loads(run("evaluate", tmp_path / "model", "--data", table, "--json", "--figure", figure))
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert f"wa {scores['metrics']['wa']['value']:.4f}" in trained.stdout
     run("benchmark", recipe, "--data", table, "--seeds", 2, "--out", tmp_path / "runs")
     report = json.loads((tmp_path / "runs" / "report.json").read_text())
     (same,) = [r for r in report["systems"]["clstm-mma"]["runs"] if r["seed"] == 1]

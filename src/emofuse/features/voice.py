@@ -79,7 +79,7 @@ def _autocorrelation(frames: np.ndarray) -> np.ndarray:
 
 
 def voice() -> Extractor:
-    """`voice_rows`: 100 rows a second; their `functionals` are the speech part's input of the model that ships."""
+    """`voice_rows`: 100 rows a second; their `functionals` are what `voice-mlp` reads."""
     return Extractor(
         name="voice",
         modality="speech",

@@ -40,12 +40,11 @@ def run(plan: Plan, system: str | None, fold: str | None) -> None:
 
         def on_epoch(part: str, entry: dict[str, float]) -> None:
             score = f"{plan.selection} {metric} {entry[metric]:.3f}"
-            progress.update(
-                task,
-                total=chosen.training_config(part).max_epochs,
-                completed=entry["epoch"],
-                description=f"{part} epoch {entry['epoch']:.0f}, loss {entry['loss']:.3f}, {score}",
-            )
+            line = f"{part} epoch {entry['epoch']:.0f}, loss {entry['loss']:.3f}, {score}"
+            most = chosen.training_config(part).max_epochs
+            progress.update(task, total=most, completed=entry["epoch"], description=line)
+            if not progress.console.is_terminal:  # a log has no bar until the end
+                progress.console.print(line)
 
         done = fold_run.train(name, state, on_epoch)
     result = fold_run.test(name, done)
