@@ -2,7 +2,8 @@
 
 The dev dialogues of the protocols are of sessions, and of speakers, that are trained on too. Here a fold leaves its
 test session alone (it is never read), trains on three others and is scored on the fifth: at its best epoch and, since
-the best of many epochs flatters, at the best mean of three in a row.
+the best of many epochs flatters, at the best mean of three in a row. Over all folds every session is dev once: what is
+chosen by this is not chosen blindly of any of them.
 
     python benchmarks/session_dev.py recipes/mman-iemocap-sentence.toml --data DATA/iemocap --features FEATURES
 """
