@@ -3,6 +3,7 @@
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 
 def seconds_a_run(entry: dict[str, Any]) -> tuple[float, str]:
@@ -38,6 +39,9 @@ def cost_figure(report: dict[str, Any], ylabel: str, title: str) -> Figure:
     clocks = sorted({seconds_a_run(entry)[1] for entry in report["systems"].values()})
     for ax, xlabel in ((left, "parameters"), (right, f"training, {' or '.join(clocks)} seconds a run")):
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlabel(xlabel)
         ax.grid(color="0.9", linewidth=0.7)
         ax.set_axisbelow(True)
