@@ -16,6 +16,7 @@ from emofuse.errors import ConfigError
 from emofuse.models.layers import (
     PaddedLSTM,
     attention,
+    check_sizes,
     encode_present,
     length_mask,
     masked_batch_norm,
@@ -65,13 +66,7 @@ class CMAConfig:
         """Check what the constructor cannot express in types."""
         if not self.modalities or set(self.modalities) - {"speech", "text"}:
             raise ConfigError(f"modalities {self.modalities}: CMA takes speech, text or both")
-        for name in ("n_classes", "d_model", "n_heads", "n_blocks"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, need at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout is {self.dropout}, need 0 or more and less than 1")
-        if self.d_model % self.n_heads:
-            raise ConfigError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
+        check_sizes(self, "n_classes", "d_model", "n_heads", "n_blocks")
 
 
 class ConvBlock(nn.Module):

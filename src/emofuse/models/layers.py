@@ -2,11 +2,29 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from emofuse.errors import ConfigError
+
+
+def check_sizes(config: Any, *names: str) -> None:
+    """Refuse a configuration whose fields `names` are below 1, or whose dropout or heads cannot be.
+
+    Raises:
+        ConfigError: Naming the field.
+    """
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name} is {getattr(config, name)}, need at least 1")
+    if not 0 <= getattr(config, "dropout", 0) < 1:
+        raise ConfigError(f"dropout is {config.dropout}, need 0 or more and less than 1")
+    if "n_heads" in names and config.d_model % config.n_heads:
+        raise ConfigError(f"d_model {config.d_model} is not a multiple of n_heads {config.n_heads}")
 
 
 def length_mask(lengths: Tensor, n_steps: int) -> Tensor:

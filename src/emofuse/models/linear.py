@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from emofuse.errors import ConfigError
+from emofuse.models.layers import check_sizes
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,7 @@ class LinearConfig:
 
     def __post_init__(self) -> None:
         """Check sizes."""
-        for name in ("n_classes", "n_features"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, need at least 1")
+        check_sizes(self, "n_classes", "n_features")
 
 
 class LinearClassifier(nn.Module):

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emofuse.errors import ConfigError
-from emofuse.models.layers import attention, length_mask
+from emofuse.models.layers import attention, check_sizes, length_mask
 
 CLS, SEP = 2, 3
 """Ids of the pieces that begin and end every text."""
@@ -44,13 +43,7 @@ class MiniLMConfig:
 
     def __post_init__(self) -> None:
         """Check what types cannot express."""
-        for name in ("n_classes", "n_pieces", "max_pieces", "d_model", "n_layers", "n_heads", "d_feed"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, need at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout is {self.dropout}, need 0 or more and less than 1")
-        if self.d_model % self.n_heads:
-            raise ConfigError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
+        check_sizes(self, "n_classes", "n_pieces", "max_pieces", "d_model", "n_layers", "n_heads", "d_feed")
 
 
 class Layer(nn.Module):
