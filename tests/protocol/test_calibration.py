@@ -58,3 +58,11 @@ def test_the_figure_shows_confidence_against_accuracy():
     np.testing.assert_allclose(line.get_ydata(), [50, 80])
     (bars,) = (c for c in first.containers if isinstance(c, BarContainer))
     assert [bar.get_height() for bar in bars] == [75, 25]
+
+
+def test_a_bin_of_few_utterances_is_no_accuracy():
+    bins = [{"n": 3, "confidence": 0.3, "accuracy": 1.0}, {"n": 97, "confidence": 0.9, "accuracy": 0.8}]
+    (ax,) = reliability_figure({"all": bins}, "").axes
+    assert list(ax.lines[-1].get_xdata()) == [90]
+    (bars,) = (c for c in ax.containers if isinstance(c, BarContainer))
+    assert [bar.get_height() for bar in bars] == [3, 97]

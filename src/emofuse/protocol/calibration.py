@@ -7,6 +7,9 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+N_LEAST = 10
+"""Utterances that a bin must have for its accuracy to be drawn: of fewer it says nothing."""
+
 
 def fit_temperature(logits: np.ndarray, y_true: np.ndarray) -> float:
     """The temperature in [0.2, 10] that gives (n, n_classes) logits the highest likelihood of labels (n,)."""
@@ -38,9 +41,10 @@ def reliability_figure(diagrams: Mapping[str, Sequence[Mapping[str, float]]], ti
             color="0.85",
             label="share of utterances",
         )
+        told = [b for b in bins if b["n"] >= N_LEAST]
         ax.plot(
-            [100 * b["confidence"] for b in bins],
-            [100 * b["accuracy"] for b in bins],
+            [100 * b["confidence"] for b in told],
+            [100 * b["accuracy"] for b in told],
             color="C0",
             marker="o",
             markersize=4,
