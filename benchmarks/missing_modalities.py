@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from emofuse.protocol.report import METRIC_NAMES
+from emofuse.protocol.metrics import METRIC_NAMES
 from emofuse.protocol.subsets import subsets_figure
 
 

@@ -23,8 +23,8 @@ from emofuse.models.tensor_fusion import TensorFusionConfig
 from emofuse.models.text_cnn import TextCNNConfig
 from emofuse.protocol.feature import FeatureConfig
 from emofuse.protocol.recipe import Recipe
+from emofuse.protocol.settings import TrainingConfig
 from emofuse.protocol.splits import PROTOCOLS
-from emofuse.protocol.train import TrainingConfig
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "emofuse"

@@ -215,11 +215,11 @@ def test_a_killed_training_goes_on_and_ends_the_same(tmp_path: Path) -> None:
         "from emofuse.interfaces import cli\n"
         "from emofuse.protocol import train\n"
         "train.SAVE_EVERY_S = 0\n"
-        "real = train._save_state\n"
+        "real = train.save_state\n"
         "def save(*a):\n"
         "    real(*a)\n"
         "    if len(a[-1].history) == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "train._save_state = save\n"
+        "train.save_state = save\n"
         "cli.main()\n"
     )
 

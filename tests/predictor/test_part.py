@@ -14,7 +14,8 @@ from emofuse.media.segment import Segment, Word
 from emofuse.models import build, make_config
 from emofuse.models.text_cnn import TextCNN
 from emofuse.prediction import Moment
-from emofuse.predictor.part import Judgement, Part, Utterance, merge_moments, window_starts
+from emofuse.predictor.moments import merge_moments, window_starts
+from emofuse.predictor.part import Judgement, Part, Utterance
 from emofuse.protocol.feature import FeatureConfig, speech_array
 from emofuse.protocol.fitted import FittedFeature, feature_state
 

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from emofuse.protocol.benchmark import Plan, summarise
+from emofuse.protocol.figures import confusion_figure, curves_figure
 from emofuse.protocol.recipe import Recipe
-from emofuse.protocol.report import confusion_figure, curves_figure, markdown, predictions_table, write_report
+from emofuse.protocol.report import markdown, predictions_table, write_report
 from emofuse.protocol.run import RunResult
 
 FOUR = ("happy", "sad", "neutral", "angry")

@@ -1,6 +1,5 @@
 """One checkpoint at work: from what is at hand of an utterance to class probabilities and what they rest on."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,17 +21,9 @@ from emofuse.models.minilm import MiniLM
 from emofuse.models.mman import MMAN, MultiModalFusion
 from emofuse.prediction import Moment
 from emofuse.predictor.evidence import leave_out, leave_out_words
+from emofuse.predictor.moments import MOMENT_S, OVERLAP_S, WINDOW_S, merge_moments, moments_of, window_starts
 from emofuse.protocol.feature import pool_rows, speech_array
 from emofuse.protocol.fitted import FittedFeature, feature_from_state
-
-WINDOW_S = 10.0
-"""Longest stretch of speech that a model sees at once, as in Krishna & Patil 2020."""
-
-OVERLAP_S = 2.0
-"""Neighbouring windows of a longer utterance share at least so much."""
-
-MOMENT_S = 0.25
-"""Resolution of the attention that is reported."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +70,6 @@ class Judgement:
     words: np.ndarray | None = None
     moments: tuple[Moment, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
-
-
-def window_starts(n_samples: int, window: int, overlap: int) -> list[int]:
-    """Where windows of `window` samples start: evenly spread, sharing at least `overlap`, the last one at the end."""
-    if n_samples <= window:
-        return [0]
-    n_windows = math.ceil((n_samples - window) / (window - overlap)) + 1
-    return [round(i * (n_samples - window) / (n_windows - 1)) for i in range(n_windows)]
 
 
 class Part:
@@ -270,11 +253,11 @@ class Part:
         moments: tuple[Moment, ...] = ()
         if "speech" in asked:
             start_s = u.segment.start_s + samples.start / SAMPLE_RATE
-            moments = _moments(asked["speech"], start_s, (samples.stop - samples.start))
+            moments = moments_of(asked["speech"], start_s, (samples.stop - samples.start))
         elif waveform is not None and set(arrays) == {"speech"} and self.features["speech"].extractor is not None:
             first, end = (self.features["speech"].extractor.span or _all_of)(waveform)
             weights = self._left_out(waveform, end - first, int(logits.argmax()))
-            moments = _moments(weights, u.segment.start_s + (samples.start + first) / SAMPLE_RATE, end - first)
+            moments = moments_of(weights, u.segment.start_s + (samples.start + first) / SAMPLE_RATE, end - first)
         return Judgement(softmax(logits), tuple(arrays), words, moments)
 
     def _left_out(self, waveform: np.ndarray, n_samples: int, decided: int) -> np.ndarray:
@@ -336,35 +319,3 @@ def _word_middles(u: Utterance) -> np.ndarray:
         return np.clip(middles, 0, length)
     n = len(u.words)
     return (np.arange(n) + 0.5) / max(n, 1) * length
-
-
-def _moments(weights: np.ndarray, start_s: float, n_samples: int) -> tuple[Moment, ...]:
-    """Attention over the frames of one window as stretches of about `MOMENT_S`."""
-    seconds = n_samples / SAMPLE_RATE
-    edges = np.linspace(0, len(weights), max(1, round(seconds / MOMENT_S)) + 1).round().astype(int)
-    edges = np.unique(edges)
-    at = start_s + edges / len(weights) * seconds
-    return tuple(
-        Moment(float(at[i]), float(at[i + 1]), float(weights[edges[i] : edges[i + 1]].sum()))
-        for i in range(len(edges) - 1)
-    )
-
-
-def merge_moments(moments: Sequence[Moment], segment: Segment) -> tuple[Moment, ...]:
-    """Moments of overlapping windows on one grid of about `MOMENT_S` over the utterance; weights sum to 1."""
-    if not moments:
-        return ()
-    length = segment.end_s - segment.start_s
-    edges = segment.start_s + np.linspace(0, length, max(1, round(length / MOMENT_S)) + 1)
-    density = np.zeros(len(edges) - 1)
-    covered = np.zeros(len(edges) - 1)
-    for m in moments:
-        inside = np.clip(np.minimum(edges[1:], m.end_s) - np.maximum(edges[:-1], m.start_s), 0, None)
-        density += inside * m.weight / (m.end_s - m.start_s)
-        covered += inside
-    density /= np.maximum(covered, 1e-9)  # what two windows cover counts once
-    total = max(density.sum(), 1e-12)
-    return tuple(
-        Moment(round(float(a), 3), round(float(b), 3), round(float(w / total), 4))
-        for a, b, w in zip(edges[:-1], edges[1:], density, strict=True)
-    )

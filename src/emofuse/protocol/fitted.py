@@ -19,7 +19,8 @@ from emofuse.media.audio import SAMPLE_RATE
 from emofuse.models import make_config
 from emofuse.models.text_cnn import TextCNN
 from emofuse.protocol.feature import FeatureConfig, extractor_of
-from emofuse.protocol.train import TrainingConfig, train_system
+from emofuse.protocol.settings import TrainingConfig
+from emofuse.protocol.train import train_system
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,9 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_s
 
 from emofuse.errors import DataError
 
+METRIC_NAMES = {"wa": "WA", "ua": "UA", "f1_macro": "macro F1", "f1_weighted": "weighted F1", "ece": "ECE"}
+"""How a metric is called in tables and figures."""
+
 
 def weighted_accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> float:
     """WA: the share of correct predictions. ``(n,), (n,)`` of class indices."""

@@ -19,8 +19,8 @@ from emofuse.models.linear import LinearConfig
 from emofuse.models.mlp import MLPConfig
 from emofuse.models.mman import MODALITIES
 from emofuse.protocol.feature import FeatureConfig
+from emofuse.protocol.settings import TrainingConfig
 from emofuse.protocol.splits import protocol
-from emofuse.protocol.train import TrainingConfig
 
 _OF_A_VECTOR = (LinearConfig, MLPConfig)
 

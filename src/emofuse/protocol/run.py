@@ -30,8 +30,9 @@ from emofuse.protocol.metrics import compute_metrics
 from emofuse.protocol.presence import require_some
 from emofuse.protocol.raw import RawInput, load_raw
 from emofuse.protocol.recipe import Recipe
+from emofuse.protocol.settings import TrainingConfig
 from emofuse.protocol.splits import Fold, group_of, protocol
-from emofuse.protocol.train import TrainedSystem, TrainingConfig, predict_probabilities, train_system
+from emofuse.protocol.train import TrainedSystem, predict_probabilities, train_system
 
 SELECTIONS = ("dev", "test")
 

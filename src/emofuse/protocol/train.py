@@ -1,16 +1,13 @@
 """The one training loop. It trains utterance- and conversation-level systems alike, and resumes after a kill."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,82 +21,13 @@ from emofuse.models.mman import MMANConfig, StagedFusion
 from emofuse.models.text_cnn import TextCNNConfig
 from emofuse.protocol.linear import fit_linear
 from emofuse.protocol.metrics import compute_metrics
+from emofuse.protocol.settings import TrainingConfig
+from emofuse.protocol.state import FitResult, load_state, save_state
 
 Vary = Callable[[Example, np.random.Generator], Example]
 
 SAVE_EVERY_S = 2.0
 """Training state is written after an epoch, but not more often than this."""
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Settings of `fit`. Adam and its 1e-3 are the papers'; what they leave open is chosen on dev.
-
-    Attributes:
-        learning_rate: Of Adam.
-        weight_decay: Of Adam, decoupled.
-        batch_size: Utterances or conversations a step.
-        max_epochs: Upper bound.
-        patience: Epochs without a better selection score before stopping; 0: never stop early.
-        class_weights: Weight the loss by inverse class frequency in train (helps UA).
-        weight_power: Those weights are raised to this power: between 0 (none) and 1 lies what helps macro F1.
-        label_smoothing: Of the cross-entropy.
-        clip_norm: Gradient norm is clipped to this; 0: never.
-        crop_s: Train on random parts of this many seconds of speech; 0: on whole clips.
-        average_epochs: Score of an epoch is the mean over this many last epochs: steadier on small dev sets.
-        decay: ``cosine``: the learning rate falls along half a cosine to nothing at `max_epochs`.
-        soft_votes: Train on the shares of the annotators' votes instead of the label that won.
-        jitter_faces: Mirror, turn, scale and shift the faces at random.
-        augment: Share of the clips that an epoch hears through other rooms, microphones, lines and voices.
-        mask_bands: Silence random stretches of time and bands of frequency of a spectrogram.
-        modality_dropout: Probability that each modality of an example (a whole dialogue, where that is the
-            example) is taken away in an epoch, never all of them: the system learns to do without. Of a
-            system of one modality nothing is taken, the parts of a staged one included.
-        precision: Of the forward pass: ``bfloat16`` (autocast) takes about half the time where the processor has it.
-        refit: After dev has chosen the number of epochs, train anew on train and dev for so many.
-    """
-
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    batch_size: int = 32
-    max_epochs: int = 60
-    patience: int = 10
-    class_weights: bool = False
-    weight_power: float = 1.0
-    label_smoothing: float = 0.0
-    clip_norm: float = 5.0
-    crop_s: float = 0.0
-    average_epochs: int = 1
-    decay: Literal["none", "cosine"] = "none"
-    soft_votes: bool = False
-    jitter_faces: bool = False
-    augment: float = 0.0
-    mask_bands: bool = False
-    modality_dropout: float = 0.0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    refit: bool = False
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        for name in ("learning_rate", "batch_size", "max_epochs", "average_epochs"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"training.{name} is {getattr(self, name)}, need more than 0")
-        for name in ("weight_decay", "weight_power", "patience", "clip_norm", "crop_s", "label_smoothing", "augment"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"training.{name} is {getattr(self, name)}, need 0 or more")
-        if self.augment > 1:
-            raise ConfigError(f"training.augment is {self.augment}, a share of the clips: need at most 1")
-        if not 0 <= self.modality_dropout < 1:
-            raise ConfigError(f"training.modality_dropout is {self.modality_dropout}, need 0 or more and less than 1")
-
-
-@dataclass
-class FitResult:
-    """What training leaves behind: the model holds the weights of `best_epoch`."""
-
-    best_epoch: int
-    history: list[dict[str, float]] = field(default_factory=list)
-    """One entry an epoch: epoch, loss, and the metrics on the selection data."""
 
 
 def predict_probabilities(
@@ -224,7 +152,7 @@ def fit(
     result = FitResult(0)
     best_score = -1.0
     if state is not None and state.with_suffix(".json").exists():
-        best, best_score, result = _load_state(state, model, trainable, optimiser)
+        best, best_score, result = load_state(state, model, trainable, optimiser)
         for entry in result.history:
             if on_epoch is not None:
                 on_epoch(entry)
@@ -252,56 +180,11 @@ def fit(
         if on_epoch is not None:
             on_epoch(entry)
         if state is not None and time.monotonic() - saved_at > SAVE_EVERY_S:
-            _save_state(state, model, trainable, optimiser, best, best_score, result)
+            save_state(state, model, trainable, optimiser, best, best_score, result)
             saved_at = time.monotonic()
     if select is not None:
         model.load_state_dict(best)
     return result
-
-
-def _save_state(
-    state: Path,
-    model: nn.Module,
-    trainable: dict[str, nn.Parameter],
-    optimiser: torch.optim.Optimizer,
-    best: dict[str, Tensor],
-    best_score: float,
-    result: FitResult,
-) -> None:
-    """Weights, best weights and Adam's moments as safetensors, the rest as JSON; renamed into place in pairs."""
-    tensors = {f"now/{k}": v for k, v in model.state_dict().items()} | {f"best/{k}": v for k, v in best.items()}
-    for name, parameter in trainable.items():
-        tensors |= {f"adam/{key}/{name}": torch.as_tensor(v) for key, v in optimiser.state[parameter].items()}
-    state.parent.mkdir(parents=True, exist_ok=True)
-    # The JSON names the tensor file, so that a kill between the two renames leaves a matching pair.
-    tensor_file = state.with_name(f"{state.name}-{len(result.history)}.safetensors")
-    partial = tensor_file.with_suffix(".partial")
-    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, partial)
-    partial.replace(tensor_file)
-    meta = {"tensors": tensor_file.name, "score": best_score, "best": result.best_epoch, "history": result.history}
-    partial.write_text(json.dumps(meta))
-    partial.replace(state.with_suffix(".json"))
-    for old in state.parent.glob(f"{state.name}-[0-9]*.safetensors"):
-        if old != tensor_file:
-            old.unlink()
-
-
-def _load_state(
-    state: Path, model: nn.Module, trainable: dict[str, nn.Parameter], optimiser: torch.optim.Optimizer
-) -> tuple[dict[str, Tensor], float, FitResult]:
-    """Inverse of `_save_state`; the model and the optimiser are set in place."""
-    device = next(model.parameters()).device
-    meta = json.loads(state.with_suffix(".json").read_text())
-    tensors = load_file(state.with_name(meta["tensors"]), device=str(device))
-    groups: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "adam": {}}
-    for key, tensor in tensors.items():
-        group, _, name = key.partition("/")
-        groups[group][name] = tensor
-    model.load_state_dict(groups["now"])
-    for name, parameter in trainable.items():
-        if f"step/{name}" in groups["adam"]:  # not where modality dropout has kept every gradient from it so far
-            optimiser.state[parameter] = {k: groups["adam"][f"{k}/{name}"] for k in ("step", "exp_avg", "exp_avg_sq")}
-    return groups["best"], meta["score"], FitResult(meta["best"], meta["history"])
 
 
 @dataclass(frozen=True)
