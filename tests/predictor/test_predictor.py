@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,11 +91,12 @@ def test_folders_on_disk_give_the_same_predictions(tmp_path: Path, waveform: np.
     save_checkpoint(tmp_path / "m" / "speech", speech_checkpoint())
     save_checkpoint(tmp_path / "m" / "text", text_checkpoint())
     (tmp_path / "m" / "fusion.json").write_text(
-        json.dumps({"parts": {"speech": 1.0, "text": {"angry": 0.5, "happy": 0.5}}})
+        json.dumps({"parts": {"speech": 1.0, "text": {"temperature": 2, "reliability": {"angry": 0.5, "happy": 0.5}}}})
     )
     clip = tmp_path / "clip.wav"
     soundfile.write(clip, waveform, 16_000, subtype="FLOAT")
-    direct = Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")], [1.0, 0.5])
+    cooler = Part(replace(text_checkpoint(), temperature=2 * text_checkpoint().temperature), "t")
+    direct = Predictor([Part(speech_checkpoint(), "s"), cooler], [1.0, 0.5])
     (loaded,) = load(tmp_path / "m").predict(clip, "bad")
     assert loaded.probabilities == direct.predict_array(waveform, "bad").probabilities
     assert loaded.to_dict()["source"] == str(clip)
@@ -255,7 +257,17 @@ def test_a_model_on_stored_features_says_why_it_cannot() -> None:
         Part(stored, "runs/x")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"parts": {"speech": "heavy"}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"parts": {"speech": "heavy"}}',
+        '{"parts": {"speech": {"temperature": 0}}}',
+        '{"parts": {"speech": {"weight": 1}}}',
+    ],
+)
 def test_a_damaged_fusion_file_is_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "fusion.json").write_text(content)
     with pytest.raises(DataError, match=r"fusion\.json: need") as error:

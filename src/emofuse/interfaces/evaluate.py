@@ -70,6 +70,7 @@ def _print(title: str, part: dict[str, Any], with_recalls: bool) -> None:
     for metric, entry in part["metrics"].items():
         interval = f"  95 % interval {entry['ci95'][0]:.4f} to {entry['ci95'][1]:.4f}" if entry["ci95"] else ""
         print(f"  {metric:12s} {entry['value']:.4f}{interval}")
+    print(f"  {'temperature':12s} {part['temperature']:.2f}")
     print(f"  {'reliability':12s} {', '.join(f'{name} {r:.2f}' for name, r in part['reliability'].items())}")
     for label, value in part["recalls"].items() if with_recalls else ():
         print(f"  recall of {label}: {'none in the data' if value is None else f'{value:.4f}'}")

@@ -306,9 +306,10 @@ def default_model() -> Path:
 def load(path: str | Path | None = None, threshold: float = UNSURE) -> Predictor:
     """A predictor from a checkpoint folder, a fusion folder, or (None) the model that ships with the package.
 
-    A fusion folder holds one checkpoint folder a part and ``fusion.json``:
-    ``{"parts": {FOLDER: RELIABILITY, ...}}``, see `emofuse.protocol.pool`; a reliability is a number, or a number
-    for each class by name.
+    A fusion folder holds one checkpoint folder a part and ``fusion.json``: ``{"parts": {FOLDER: PART, ...}}``, each
+    PART ``{"temperature": T, "reliability": R}``. Its logits are divided by T (1 when left out), because a part is less
+    often right away from the data that it was calibrated on. R, a number or a number for each class by name (1
+    when left out), see `emofuse.protocol.pool`. A PART that is a number is its reliability.
 
     Args:
         path: The folder, or ``default``.
@@ -325,14 +326,27 @@ def load(path: str | Path | None = None, threshold: float = UNSURE) -> Predictor
     if not fusion.exists():
         return Predictor([Part(load_checkpoint(folder), str(folder))], threshold=threshold)
     try:
-        given: dict[str, float | dict[str, float]] = json.loads(fusion.read_text(encoding="utf-8"))["parts"]
-        given = {name: r if isinstance(r, dict) else float(r) for name, r in given.items()}
-        parts = [Part(load_checkpoint(folder / name), str(folder / name)) for name in given]
-        reliabilities = [_reliability(r, part) for r, part in zip(given.values(), parts, strict=True)]
+        given = {n: p if isinstance(p, dict) else {"reliability": float(p)} for n, p in _parts_of(fusion).items()}
+        parts = [_part(folder / name, **settings) for name, settings in given.items()]
+        reliabilities = [
+            _reliability(p.get("reliability", 1.0), part) for p, part in zip(given.values(), parts, strict=True)
+        ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f'{fusion}: need {{"parts": {{FOLDER: RELIABILITY}}}} ({error!r})') from None
+        need = '{"parts": {FOLDER: {"temperature": T, "reliability": R}}}'
+        raise DataError(f"{fusion}: need {need} ({error!r})") from None
     return Predictor(parts, reliabilities, threshold)
 
 
+def _parts_of(fusion: Path) -> dict[str, Any]:
+    return json.loads(fusion.read_text(encoding="utf-8"))["parts"]
+
+
+def _part(folder: Path, temperature: float = 1.0, reliability: Any = None) -> Part:
+    """A part of a fusion; its reliability is the fusion's affair."""
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature is {temperature}, need more than 0")
+    return Part(load_checkpoint(folder), str(folder), temperature)
+
+
 def _reliability(given: float | dict[str, float], part: Part) -> Reliability:
-    return np.array([float(given[name]) for name in part.classes]) if isinstance(given, dict) else given
+    return np.array([float(given[name]) for name in part.classes]) if isinstance(given, dict) else float(given)

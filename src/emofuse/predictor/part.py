@@ -75,11 +75,17 @@ class Judgement:
 class Part:
     """One checkpoint, ready to use."""
 
-    def __init__(self, checkpoint: Checkpoint, source: str) -> None:
-        """Fitted features from a loaded checkpoint; `source` names it in messages."""
+    def __init__(self, checkpoint: Checkpoint, source: str, temperature: float = 1.0) -> None:
+        """Fitted features from a loaded checkpoint.
+
+        Args:
+            checkpoint: What was trained.
+            source: Names it in messages.
+            temperature: What its logits are divided by beside its own temperature.
+        """
         self.model, self.classes = checkpoint.model, checkpoint.classes
         self.level = system(checkpoint.system).level
-        self.temperature, self.provenance = checkpoint.temperature, checkpoint.provenance
+        self.temperature, self.provenance = checkpoint.temperature * temperature, checkpoint.provenance
         self.turns = getattr(checkpoint.model_config, "turns", False)
         self.features: dict[str, FittedFeature] = {}
         for modality in checkpoint.modalities:

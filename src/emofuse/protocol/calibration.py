@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 N_LEAST = 10
 """Utterances that a bin must have for its accuracy to be drawn: of fewer it says nothing."""
@@ -20,6 +20,11 @@ def fit_temperature(logits: np.ndarray, y_true: np.ndarray) -> float:
 
     found = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.2), np.log(10)), method="bounded")
     return float(np.exp(found.x))
+
+
+def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities (..., n_classes) whose logits are divided by a temperature; the same shape, rows sum to 1."""
+    return softmax(np.log(np.maximum(probabilities, 1e-12)) / temperature, axis=-1)
 
 
 def reliability_figure(diagrams: Mapping[str, Sequence[Mapping[str, float]]], title: str) -> Figure:

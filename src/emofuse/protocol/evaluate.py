@@ -13,6 +13,7 @@ from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
 from emofuse.labels import LabelSet, label_set
 from emofuse.models import system
+from emofuse.protocol.calibration import fit_temperature, tempered
 from emofuse.protocol.context import with_context
 from emofuse.protocol.examples import make_examples
 from emofuse.protocol.fitted import feature_from_state
@@ -139,7 +140,10 @@ def summarise(
     group: str,
     classes: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Metrics with intervals, recalls, confusion, calibration, reliability; and ``by_corpus`` and ``by_sex``.
+    """Metrics with intervals, recalls, confusion and calibration; and ``by_corpus`` and ``by_sex``.
+
+    ``temperature`` is the one by which the logits would have to be divided further to be likeliest here, and
+    ``reliability`` is fitted after that: the two numbers of a part in ``fusion.json``.
 
     Args:
         utterances: The n that were scored.
@@ -170,11 +174,14 @@ def _summary(y_true: np.ndarray, y_prob: np.ndarray, groups: Sequence[str], clas
         for m in METRICS
     }
     y_pred = y_prob.argmax(1)
+    temperature = fit_temperature(np.log(np.maximum(y_prob, 1e-12)), y_true)
+    reliability = fit_reliability(tempered(y_prob, temperature), y_true)
     return {
         "n_utterances": len(y_true),
         "metrics": metrics,
         "recalls": dict(zip(classes, recalls(y_true, y_pred, len(classes)), strict=True)),
         "confusion": confusion(y_true, y_pred, len(classes)).tolist(),
         "calibration": reliability_diagram(y_true, y_prob),
-        "reliability": dict(zip(classes, fit_reliability(y_prob, y_true).tolist(), strict=True)),
+        "temperature": temperature,
+        "reliability": dict(zip(classes, reliability.tolist(), strict=True)),
     }
