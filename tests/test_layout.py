@@ -42,6 +42,7 @@ LAYERS = (
     {"extraction", "facial", "textual"},
     {"extractors"},
     {"protocol"},
+    {"recording"},
     {"predictor"},
     {"assessment"},
     {"interfaces"},

@@ -14,6 +14,7 @@ from emofuse.features.whisper_lower import (
     WEIGHTS_SHA256,
     encode,
     loud_span,
+    many_whisper_lower_rows,
     whisper_log_mel,
     whisper_lower,
     whisper_lower_rows,
@@ -110,7 +111,7 @@ def test_the_network_is_the_library_s_with_these_weights():
         hidden = theirs(torch.from_numpy(log_mel).T[None], output_hidden_states=True).hidden_states
     # the last one is normalised on top
     expected = hidden[-1][0]
-    found = theirs.layer_norm(torch.from_numpy(encode(log_mel)))
+    found = theirs.layer_norm(torch.from_numpy(encode([log_mel])[0]))
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -118,3 +119,11 @@ def test_the_network_is_the_library_s_with_these_weights():
 def test_what_cannot_be_heard_is_refused(clip):
     with pytest.raises(DataError, match="waveform"):
         whisper_lower_rows(clip)
+
+
+def test_clips_that_are_encoded_together_do_not_see_each_other():
+    clips = [tone(s, level) for s, level in ((1.0, 0.1), (0.31, 0.02), (2.2, 0.3), (11.0, 0.1), (0.7, 0.1))]
+    together = many_whisper_lower_rows(clips)
+    for clip, rows in zip(clips, together, strict=True):
+        np.testing.assert_allclose(rows, whisper_lower_rows(clip), atol=2e-5)
+    assert [len(rows) for rows in many_whisper_lower_rows([tone(0.5)] * 9)] == [25] * 9

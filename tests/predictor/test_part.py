@@ -243,9 +243,7 @@ def test_who_speaks_matters_where_the_model_asks_and_may_be_unknown():
     assert not np.allclose(judged(asks, "a", "b"), judged(asks, "a", "a"))
     np.testing.assert_array_equal(judged(asks, "a", "b"), judged(asks, "x", "y"))
     unknown = judged(asks, None, None)
-    np.testing.assert_array_equal(
-        unknown, [j.probabilities for j in asks.conclude([asks.observe(u) for u in GOOD]) if j]
-    )
+    np.testing.assert_array_equal(unknown, [j.probabilities for j in asks.conclude(asks.observe(GOOD)) if j])
     assert np.isfinite(unknown).all()
     deaf = context_part()
     np.testing.assert_array_equal(judged(deaf, "a", "b"), judged(deaf, "a", "a"))

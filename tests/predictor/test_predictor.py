@@ -288,3 +288,21 @@ def test_importing_the_package_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
     with pytest.raises(AttributeError, match="nothing"):
         _ = emofuse.nothing
+
+
+def test_utterances_that_are_judged_together_are_judged_as_one_by_one(waveform: np.ndarray) -> None:
+    predictor = emofuse.load()
+    clips = [waveform, waveform[:6000], None, np.zeros(800, np.float32), np.tile(waveform, 12)]
+    texts = [None, "I miss her.", "How wonderful!", None, "Good."]
+    utterances = [
+        Utterance(Segment(0, 1 if clip is None else len(clip) / 16_000, None, text), clip)
+        for clip, text in zip(clips, texts, strict=True)
+    ]
+    together = predictor.conclude(predictor.observe(utterances), [u.segment for u in utterances], "x")
+    for prediction, u in zip(together, utterances, strict=True):
+        (alone,) = predictor.judge([u], "x")
+        assert (prediction is None) == (alone is None)
+        if prediction is not None and alone is not None:
+            assert prediction.probabilities == pytest.approx(alone.probabilities, abs=2e-4)
+            assert prediction.missing == alone.missing
+            assert len(prediction.moments) == len(alone.moments)

@@ -5,6 +5,7 @@ the output of the second layer of ``tiny.en`` still knows, and knows it of voice
 of emotions has. These two layers, 4 M weights in 8 bits a value, are read from the package.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from safetensors.numpy import load_file
 from scipy.signal import get_window
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from emofuse.errors import DataError
 from emofuse.features.acoustic import check_waveform, mel_filters
@@ -42,6 +44,9 @@ FLOOR = 5.0
 
 ROOT_MEAN_SQUARE = 0.05
 """Level that every clip is brought to."""
+
+BATCHED_S, MAX_BATCH = 10.0, 8
+"""Clips of at most so many seconds are encoded together, at most so many at once: beyond that it is no quicker."""
 
 N_HEADS = 6
 MIN_SAMPLES = 4 * SAMPLES_PER_ROW
@@ -89,12 +94,12 @@ class _Block:
 
     tensors: dict[str, Tensor]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """(1, n, d) -> (1, n, d)."""
+    def __call__(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(batch, n, d), and (batch, 1, 1, n), True where a row is one -> (batch, n, d)."""
         w = self.tensors
         h = F.layer_norm(x, x.shape[-1:], w["attention_norm.weight"], w["attention_norm.bias"])
         q, k, v = F.linear(h, w["qkv.weight"], w["qkv.bias"]).unflatten(2, (3, N_HEADS, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        attended = F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
         x = x + F.linear(attended, w["output.weight"], w["output.bias"])
         h = F.layer_norm(x, x.shape[-1:], w["mlp_norm.weight"], w["mlp_norm.bias"])
         h = F.gelu(F.linear(h, w["mlp1.weight"], w["mlp1.bias"]))
@@ -120,17 +125,21 @@ def _positions(d: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def encode(log_mel: np.ndarray) -> np.ndarray:
-    """Output of the second layer: (n_frames, 80), n_frames even and at most 3,000 -> (n_frames / 2, 384)."""
+def encode(log_mels: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Output of the second layer: each (n_frames, 80), n_frames even and at most 3,000 -> (n_frames / 2, 384)."""
     stem, blocks = _network()
+    n_rows = [len(log_mel) // 2 for log_mel in log_mels]
     with torch.inference_mode():
-        x = torch.from_numpy(log_mel).T[None]
+        # Behind a clip's end stand zeros, which is also what the convolutions see behind the end of a single one.
+        x = pad_sequence([torch.from_numpy(log_mel) for log_mel in log_mels], batch_first=True).transpose(1, 2)
         x = F.gelu(F.conv1d(x, stem["conv1.weight"], stem["conv1.bias"], padding=1))
         x = F.gelu(F.conv1d(x, stem["conv2.weight"], stem["conv2.bias"], stride=2, padding=1)).transpose(1, 2)
         x = x + _positions(x.shape[2])[: x.shape[1]]
+        valid = torch.arange(x.shape[1]) < torch.tensor(n_rows)[:, None]
+        mask = None if bool(valid.all()) else valid[:, None, None]
         for block in blocks:
-            x = block(x)
-    return x[0].numpy()
+            x = block(x, mask)
+    return [rows[:n].numpy() for rows, n in zip(x, n_rows, strict=True)]
 
 
 def whisper_lower_rows(waveform: np.ndarray) -> np.ndarray:
@@ -145,15 +154,36 @@ def whisper_lower_rows(waveform: np.ndarray) -> np.ndarray:
     Raises:
         DataError: The waveform is too short, or not one of finite floats.
     """
+    log_mel = _network_input(waveform)
+    parts = []
+    for window in windows(len(log_mel) // 2, WINDOW_ROWS, CONTEXT_ROWS):
+        (rows,) = encode([log_mel[2 * window.start : 2 * window.end]])
+        parts.append(rows[window.keep_start - window.start : window.keep_end - window.start])
+    return np.concatenate(parts)
+
+
+def many_whisper_lower_rows(waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """`whisper_lower_rows` of several clips; short ones of similar length are encoded together."""
+    found: dict[int, np.ndarray] = {}
+    short: list[tuple[int, np.ndarray]] = []
+    for i, waveform in enumerate(waveforms):
+        if len(waveform) > BATCHED_S * SAMPLE_RATE:
+            found[i] = whisper_lower_rows(waveform)
+        else:
+            short.append((i, _network_input(waveform)))
+    short.sort(key=lambda one: len(one[1]))
+    for start in range(0, len(short), MAX_BATCH):
+        indices, log_mels = zip(*short[start : start + MAX_BATCH], strict=True)
+        found |= dict(zip(indices, encode(log_mels), strict=True))
+    return [found[i] for i in range(len(waveforms))]
+
+
+def _network_input(waveform: np.ndarray) -> np.ndarray:
+    """What is loud of a clip, at one level, as log-mel bands: (n_frames, 80)."""
     start, end = loud_span(check_waveform(waveform, MIN_SAMPLES))
     clip = waveform[start:end].astype(np.float32)
     clip = clip * np.float32(ROOT_MEAN_SQUARE / max(float(np.sqrt(np.mean(clip**2))), 1e-5))
-    log_mel = whisper_log_mel(clip)
-    parts = []
-    for window in windows(len(log_mel) // 2, WINDOW_ROWS, CONTEXT_ROWS):
-        rows = encode(log_mel[2 * window.start : 2 * window.end])
-        parts.append(rows[window.keep_start - window.start : window.keep_end - window.start])
-    return np.concatenate(parts)
+    return whisper_log_mel(clip)
 
 
 def whisper_lower() -> Extractor:
@@ -173,4 +203,5 @@ def whisper_lower() -> Extractor:
         compute=whisper_lower_rows,
         settings={"sha256": WEIGHTS_SHA256, "quiet_db": QUIET_DB, "floor": FLOOR, "level": ROOT_MEAN_SQUARE},
         span=loud_span,
+        compute_many=many_whisper_lower_rows,
     )

@@ -2,10 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,14 @@ import soxr
 
 from emofuse.checkpoint import load_checkpoint
 from emofuse.errors import ConfigError, DataError
-from emofuse.media.audio import END_TOLERANCE_S, MIN_SECONDS, SAMPLE_RATE, AudioSpool
+from emofuse.media.audio import SAMPLE_RATE
 from emofuse.media.recognition import Recogniser
 from emofuse.media.segment import Segment
-from emofuse.media.sound import ArraySound, Sound
-from emofuse.media.video import MediaInfo, probe
+from emofuse.media.sound import ArraySound
 from emofuse.prediction import Moment, Prediction, Timeline, WordEvidence, to_pandas
-from emofuse.predictor.faces import FaceFinder
-from emofuse.predictor.part import Judgement, Part, Utterance
-from emofuse.predictor.utterances import AUDIBLE, Sources, find_utterances
+from emofuse.predictor.part import Judgement, Part
 from emofuse.protocol.pool import Reliability, discounted, pool
+from emofuse.recording import FaceFinder, Progress, Recording, Sources, Utterance, find_recording, open_recording
 
 __all__ = [
     "FaceFinder",
@@ -33,6 +29,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Recogniser",
+    "Recording",
     "Sources",
     "Timeline",
     "Utterance",
@@ -47,8 +44,8 @@ MODALITIES = ("speech", "visual", "text")
 UNSURE = 0.5
 """A prediction whose label is less probable than this is marked unsure."""
 
-Progress = Callable[[str, float], None]
-"""Called with what is being done (``listening``, ``recognising``, ``predicting``) and the share of it that is done."""
+Observed = tuple[Any, ...]
+"""What the parts keep of one utterance, one each."""
 
 
 class Predictor:
@@ -102,22 +99,13 @@ class Predictor:
             sources = replace(sources, text=text)
         if sources.text is not None and not sources.text.strip():
             raise DataError(f"{_name(media)}: the text is empty, give the words that were said or leave it out")
-        tell = on_progress or (lambda _what, _share: None)
         if isinstance(media, np.ndarray):
-            return self._timeline("array", None, ArraySound(_mono(media, sample_rate)), None, sources, None, tell)
-        path = Path(media)
-        info = probe(path)
-        sees = info.has_video and "visual" in self.modalities
-        if not info.has_audio and not sees and sources.text is None and sources.transcript is None:
-            raise DataError(f"{path}: no sound in it, and the model needs {' or '.join(self.modalities)}")
-        duration = max(info.duration_s or 0, 1e-9)
-        spool = AudioSpool(path, lambda s: tell("listening", min(1.0, s / duration))) if info.has_audio else None
-        with spool if spool is not None else nullcontext() as sound:
-            finder = (faces or FaceFinder()) if sees else None
-            timeline = self._timeline(str(path), path, sound, info, sources, finder, tell)
-        if spool is None or spool.problem is None:
-            return timeline
-        return replace(timeline, problems=(spool.problem, *timeline.problems))
+            sound = ArraySound(_mono(media, sample_rate))
+            found = find_recording("array", sound, sound.duration_s, sources, tell=on_progress)
+            return self.timeline(found, on_progress)
+        finder = (faces or FaceFinder()) if "visual" in self.modalities else None
+        with open_recording(Path(media), sources, finder, self.modalities, on_progress) as found:
+            return self.timeline(found, on_progress)
 
     def predict_many(self, media: Iterable[str | Path], **settings: Any) -> Iterator[Timeline]:
         """`predict` file by file, with the same settings."""
@@ -152,15 +140,26 @@ class Predictor:
 
         Utterances are taken one by one, so that those of a long recording need not be in memory together.
         """
-        kept: list[tuple[Segment, Utterance]] = []
-        observed: list[list[Any]] = [[] for _ in self.parts]
+        segments: list[Segment] = []
+        observed: list[Observed] = []
         for u in utterances:
-            for part, seen in zip(self.parts, observed, strict=True):
-                seen.append(part.observe(u))
-            kept.append((u.segment, Utterance(u.segment)))  # without its waveform and faces
-        speakers = [segment.speaker for segment, _ in kept]
-        judged = [part.conclude(seen, speakers) for part, seen in zip(self.parts, observed, strict=True)]
-        return [self._pool(u, row, source) for (_, u), row in zip(kept, zip(*judged, strict=True), strict=True)]
+            observed += self.observe([u])
+            segments.append(u.segment)
+        return self.conclude(observed, segments, source)
+
+    def observe(self, utterances: Sequence[Utterance]) -> "list[Observed]":
+        """What each part keeps of each utterance, whichever conversations they belong to; see `Part.observe`."""
+        return list(zip(*[part.observe(utterances) for part in self.parts], strict=True))
+
+    def conclude(
+        self, observed: "Sequence[Observed]", segments: Sequence[Segment], source: str
+    ) -> list[Prediction | None]:
+        """Predictions of the utterances of one conversation, from what `observe` gave, in order of time."""
+        speakers = [segment.speaker for segment in segments]
+        judged = [part.conclude([o[i] for o in observed], speakers) for i, part in enumerate(self.parts)]
+        return [
+            self._pool(Utterance(s), row, source) for s, row in zip(segments, zip(*judged, strict=True), strict=True)
+        ]
 
     def _pool(self, u: Utterance, judged: Sequence[Judgement | None], source: str) -> Prediction | None:
         """What the parts say of one utterance, taken together."""
@@ -210,52 +209,45 @@ class Predictor:
         nothing = "nothing but silence" if has_sound else "nothing"
         return f"{source}: the model needs {needs}, found {' and '.join(given) or nothing}{hint}"
 
-    def _timeline(
-        self,
-        source: str,
-        path: Path | None,
-        sound: Sound | None,
-        info: MediaInfo | None,
-        sources: Sources,
-        finder: FaceFinder | None,
-        tell: Progress,
-    ) -> Timeline:
-        """Find the utterances, judge them, keep what could be judged."""
-        lengths = (sound.duration_s if sound is not None else 0.0, (info.duration_s or 0.0) if info else 0.0)
-        duration_s = max(lengths)
-        if duration_s < MIN_SECONDS:
-            raise DataError(f"{source}: {duration_s:.3g} s long, need at least {MIN_SECONDS:g} s")
-        name = path.stem if path is not None else None
-        found = find_utterances(
-            name,
-            sound,
-            duration_s,
-            sources,
-            seen=finder is not None,
-            on_progress=lambda s: tell("recognising", min(1.0, s / duration_s)),
-        )
+    def timeline(self, recording: Recording, on_progress: Progress | None = None) -> Timeline:
+        """What was felt in the utterances of a recording.
+
+        Raises:
+            DataError: There are utterances, but nothing in them that the model can use.
+        """
         last: list[Utterance] = []
 
         def utterances() -> Iterator[Utterance]:
-            for n, segment in enumerate(found.segments):
-                waveform = _part_of(sound, segment)
-                faces = finder.faces(path, segment, waveform) if finder is not None and path is not None else None
-                frames = None if finder is None or path is None else partial(finder.frames, path, segment)
-                last[:] = [Utterance(segment, waveform, faces, frames)]
-                yield last[0]
-                tell("predicting", (n + 1) / len(found.segments))
+            for n, u in enumerate(recording.utterances()):
+                last[:] = [u]
+                yield u
+                if on_progress is not None:
+                    on_progress("predicting", (n + 1) / len(recording.segments))
 
-        predictions = self.judge(utterances(), source)
-        if found.segments and not any(predictions):
-            raise DataError(self._nothing(source, last, sound is not None))
-        problems = list(found.problems)
-        if any(p is None for p in predictions):
-            n = sum(p is None for p in predictions)
-            problems.append(f"{n} of {len(predictions)} utterances have nothing that the model can use, left out")
+        return self.summarise(recording, self.judge(utterances(), recording.source), last)
+
+    def summarise(
+        self, recording: Recording, predictions: Sequence[Prediction | None], seen: Sequence[Utterance]
+    ) -> Timeline:
+        """The timeline of a recording whose utterances have been judged.
+
+        Args:
+            recording: The utterances' recording.
+            predictions: What `judge` gave, one a segment.
+            seen: Some of the utterances, by which to say what there was where nothing could be used.
+
+        Raises:
+            DataError: There are utterances, but nothing in them that the model can use.
+        """
+        if recording.segments and not any(predictions):
+            raise DataError(self._nothing(recording.source, seen, recording.sound is not None))
+        problems = list(recording.problems)
         kept = [p for p in predictions if p is not None]
-        if not found.voiced:
+        if n := len(predictions) - len(kept):
+            problems.append(f"{n} of {len(predictions)} utterances have nothing that the model can use, left out")
+        if not recording.voiced:
             kept = [replace(p, unsure=True) for p in kept]
-        return Timeline(source, round(duration_s, 3), tuple(kept), tuple(problems))
+        return Timeline(recording.source, recording.duration_s, tuple(kept), tuple(problems))
 
 
 def _name(media: str | Path | np.ndarray) -> str:
@@ -275,14 +267,6 @@ def _mono(waveform: np.ndarray, sample_rate: float) -> np.ndarray:
     if not np.isfinite(mono).all():
         raise DataError("array: holds NaN or infinite samples")
     return soxr.resample(mono, sample_rate, SAMPLE_RATE) if sample_rate != SAMPLE_RATE else mono
-
-
-def _part_of(sound: Sound | None, segment: Segment) -> np.ndarray | None:
-    """The sound of an utterance; None where it is silent, or has ended before, as in a video that goes on."""
-    if sound is None or segment.start_s > sound.duration_s - MIN_SECONDS:
-        return None
-    waveform = sound.read(segment.start_s, min(segment.end_s, sound.duration_s + END_TOLERANCE_S))
-    return waveform if np.abs(waveform).max(initial=0.0) >= AUDIBLE else None
 
 
 def _word_evidence(u: Utterance, judged: Sequence[Judgement]) -> tuple[WordEvidence, ...]:

@@ -1,8 +1,8 @@
 """One checkpoint at work: from what is at hand of an utterance to class probabilities and what they rest on."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +11,8 @@ from scipy.special import log_softmax, softmax
 from emofuse.batching import IGNORE, Example, collate, speaker_turns
 from emofuse.checkpoint import Checkpoint
 from emofuse.errors import ConfigError, DataError
-from emofuse.features.lexical import split_words
+from emofuse.features.extractor import Extractor
 from emofuse.media.audio import MIN_SECONDS, SAMPLE_RATE
-from emofuse.media.segment import Segment, Word
-from emofuse.media.video import Frame
 from emofuse.models import system
 from emofuse.models.cma import CMA
 from emofuse.models.minilm import MiniLM
@@ -24,33 +22,7 @@ from emofuse.predictor.evidence import leave_out, leave_out_words
 from emofuse.predictor.moments import MOMENT_S, OVERLAP_S, WINDOW_S, merge_moments, moments_of, window_starts
 from emofuse.protocol.feature import pool_rows, speech_array
 from emofuse.protocol.fitted import FittedFeature, feature_from_state
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """What is at hand of one utterance.
-
-    Attributes:
-        segment: Its place in the recording; speaker, text and words where they are known.
-        waveform: (n_samples,) in [-1, 1], mono at 16 kHz; None without sound.
-        faces: (n_frames, 48, 48) grey values of the speaker's face; None when none was found.
-        frames: Frames a second to the utterance's pictures; None without a picture.
-    """
-
-    segment: Segment
-    waveform: np.ndarray | None = None
-    faces: np.ndarray | None = None
-    frames: Callable[[float], Iterable[Frame]] | None = None
-
-    @cached_property
-    def words(self) -> list[str]:
-        """The words of the text."""
-        return split_words(self.segment.text or "")
-
-    @property
-    def timed_words(self) -> tuple[Word, ...]:
-        """The words with their times; empty where times are not known, or belong to other words than the text's."""
-        return self.segment.words if len(self.segment.words) == len(self.words) else ()
+from emofuse.recording import Utterance
 
 
 @dataclass(frozen=True)
@@ -70,6 +42,10 @@ class Judgement:
     words: np.ndarray | None = None
     moments: tuple[Moment, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
+
+
+Observation = Judgement | dict[str, np.ndarray] | None
+"""What is kept of one utterance, see `Part.observe`."""
 
 
 class Part:
@@ -103,16 +79,38 @@ class Part:
         """Its modalities, for reports: ``speech+text``; with a note where it looks back on the conversation."""
         return "+".join(self.features) + (" in context" if self.level == "conversation" else "")
 
-    def observe(self, u: Utterance) -> "Judgement | dict[str, np.ndarray] | None":
-        """What to keep of one utterance: its judgement, or the vectors that a contextual system will need of it.
+    def observe(self, utterances: Sequence[Utterance]) -> list[Observation]:
+        """What to keep of each utterance: its judgement, or the vectors that a contextual system will need of it.
 
-        None where every modality that the part can use is missing.
+        None where every modality that the part can use is missing. The utterances need not belong together.
         """
-        return self._judge_one(u) if self.level == "utterance" else self._vector(u)
+        if self.level != "utterance":
+            heard = self._hear([u.waveform for u in utterances])
+            return [self._vector(u, rows) for u, rows in zip(utterances, heard, strict=True)]
+        windows = [list(self._windows(u)) for u in utterances]
+        clips = [_cut(u, samples) for u, of in zip(utterances, windows, strict=True) for samples, _ in of]
+        heard = iter(self._hear(clips))
+        return [
+            self._judge_one(u, [self._judge_window(u, samples, words, next(heard)) for samples, words in of])
+            for u, of in zip(utterances, windows, strict=True)
+        ]
+
+    def _hear(self, clips: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+        """The speech extractor's rows of each clip; None where there is no sound, too little, or no such extractor."""
+        feature = self.features.get("speech")
+        extractor = None if feature is None else feature.extractor
+        if extractor is None:
+            return [None] * len(clips)
+        there = [clip for clip in clips if clip is not None]
+        try:
+            found = iter(extractor.many(there))
+        except DataError:  # one of them is too short for it: the others are not to suffer
+            found = iter([_or_none(extractor, clip) for clip in there])
+        return [None if clip is None else next(found) for clip in clips]
 
     def conclude(
         self,
-        observed: "Sequence[Judgement | dict[str, np.ndarray] | None]",
+        observed: "Sequence[Observation]",
         speakers: Sequence[str | None] | None = None,
     ) -> list[Judgement | None]:
         """Judgements of the utterances of one conversation, from what `observe` gave, in order.
@@ -139,7 +137,7 @@ class Part:
 
     def judge(self, utterances: Sequence[Utterance]) -> list[Judgement | None]:
         """Judge the utterances of one conversation; see `conclude`."""
-        return self.conclude([self.observe(u) for u in utterances], [u.segment.speaker for u in utterances])
+        return self.conclude(self.observe(utterances), [u.segment.speaker for u in utterances])
 
     def _collate(
         self,
@@ -160,7 +158,7 @@ class Part:
             return {}
         return model.modality_weights(**{m: x for m, x in inputs.items() if m != "lengths"})
 
-    def _vector(self, u: Utterance) -> dict[str, np.ndarray] | None:
+    def _vector(self, u: Utterance, heard: np.ndarray | None) -> dict[str, np.ndarray] | None:
         """Modality to the one vector of an utterance that a contextual system sees; None where there is none."""
         arrays: dict[str, np.ndarray] = {}
         for modality, feature in self.features.items():
@@ -168,14 +166,13 @@ class Part:
                 rows, _ = feature.vectors.encode_words(u.words)
                 raw = rows[: feature.config.max_words] if len(rows) else None
             else:
-                raw = _extracted(feature, u, u.waveform)
+                raw = _extracted(feature, u, heard)
             if raw is not None:
                 arrays[modality] = feature.transform([raw])[0]
         return arrays or None
 
-    def _judge_one(self, u: Utterance) -> Judgement | None:
-        """Judge one utterance, in overlapping windows where it is longer than the model's input."""
-        found = [self._judge_window(u, *window) for window in self._windows(u)]
+    def _judge_one(self, u: Utterance, found: Sequence[Judgement | None]) -> Judgement | None:
+        """The judgement of an utterance from those of its windows, which overlap."""
         judged = [j for j in found if j is not None]
         if not judged:
             return None
@@ -221,14 +218,16 @@ class Part:
             start, before = end, int(n_tokens[end - 1])
         return found
 
-    def _judge_window(self, u: Utterance, samples: slice, word_index: np.ndarray) -> Judgement | None:
-        """Judge one window on what is there of it; None where nothing is."""
+    def _judge_window(
+        self, u: Utterance, samples: slice, word_index: np.ndarray, heard: np.ndarray | None
+    ) -> Judgement | None:
+        """Judge one window on what is there of it, `heard` if speech is extracted; None where nothing is."""
         arrays: dict[str, np.ndarray] = {}
         token_words = np.zeros(0, int)
-        waveform = None if u.waveform is None or samples.stop == 0 else u.waveform[samples]
+        waveform = _cut(u, samples)
         for modality, feature in self.features.items():
             if feature.extractor is not None:
-                raw = _extracted(feature, u, waveform)
+                raw = _extracted(feature, u, heard)
             elif modality == "speech":
                 raw = None if waveform is None else speech_array(waveform, feature.config)
             elif modality == "visual":
@@ -260,16 +259,18 @@ class Part:
         if "speech" in asked:
             start_s = u.segment.start_s + samples.start / SAMPLE_RATE
             moments = moments_of(asked["speech"], start_s, (samples.stop - samples.start))
-        elif waveform is not None and set(arrays) == {"speech"} and self.features["speech"].extractor is not None:
-            first, end = (self.features["speech"].extractor.span or _all_of)(waveform)
-            weights = self._left_out(waveform, end - first, int(logits.argmax()))
+        elif waveform is not None and heard is not None and set(arrays) == {"speech"}:
+            extractor = self.features["speech"].extractor
+            assert extractor is not None
+            first, end = (extractor.span or _all_of)(waveform)
+            weights = self._left_out(heard, end - first, int(logits.argmax()))
             moments = moments_of(weights, u.segment.start_s + (samples.start + first) / SAMPLE_RATE, end - first)
         return Judgement(softmax(logits), tuple(arrays), words, moments)
 
-    def _left_out(self, waveform: np.ndarray, n_samples: int, decided: int) -> np.ndarray:
+    def _left_out(self, heard: np.ndarray, n_samples: int, decided: int) -> np.ndarray:
         """(n_stretches,) share of each stretch in the decision, where a model has no attention: see `leave_out`.
 
-        The extractor's rows are of `n_samples` of the waveform.
+        `heard` are the extractor's rows, of `n_samples` of the waveform.
         """
         feature = self.features["speech"]
         n_stretches = max(1, round(n_samples / SAMPLE_RATE / MOMENT_S))
@@ -282,7 +283,7 @@ class Part:
         def of_rows(versions: list[np.ndarray]) -> np.ndarray:
             return log_probability(feature.transform([pool_rows(rows, feature.config) for rows in versions]))
 
-        return leave_out(feature.extractor(waveform), n_stretches, of_rows)
+        return leave_out(heard, n_stretches, of_rows)
 
     def _log_probability(self, modality: str, decided: int) -> Callable[[list[np.ndarray]], np.ndarray]:
         """A function from inputs of one modality to the logarithms of the probability of one class."""
@@ -296,20 +297,30 @@ class Part:
         return of
 
 
-def _extracted(feature: FittedFeature, u: Utterance, waveform: np.ndarray | None) -> np.ndarray | None:
+def _extracted(feature: FittedFeature, u: Utterance, heard: np.ndarray | None) -> np.ndarray | None:
     """An extracted feature of an utterance as the model takes it; None where there is nothing to extract it from."""
     extractor = feature.extractor
     assert extractor is not None
-    try:
-        if extractor.modality == "speech":
-            return None if waveform is None else pool_rows(extractor(waveform), feature.config)
-        if extractor.modality == "text":
-            return pool_rows(extractor(u.segment.text), feature.config) if u.words else None
-        if u.frames is None:
-            return None
-        return pool_rows(extractor(u.frames(extractor.frame_rate or 5.0)), feature.config)
-    except DataError:  # too short for it, or no face in the picture
+    if extractor.modality == "speech":
+        return None if heard is None else pool_rows(heard, feature.config)
+    x = u.segment.text if extractor.modality == "text" else u.frames and u.frames(extractor.frame_rate or 5.0)
+    if x is None or (extractor.modality == "text" and not u.words):
         return None
+    rows = _or_none(extractor, x)
+    return None if rows is None else pool_rows(rows, feature.config)
+
+
+def _or_none(extractor: Extractor, x: Any) -> np.ndarray | None:
+    """Features of an utterance; None where it is too short for it, or has no face in the picture."""
+    try:
+        return extractor(x)
+    except DataError:
+        return None
+
+
+def _cut(u: Utterance, samples: slice) -> np.ndarray | None:
+    """The sound of a window; None without any."""
+    return None if u.waveform is None or samples.stop == 0 else u.waveform[samples]
 
 
 def _all_of(waveform: np.ndarray) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from emofuse.errors import DataError
 from emofuse.media.audio import SAMPLE_RATE, read_audio
 from emofuse.media.segment import Segment, Word
 from emofuse.media.sound import ArraySound
-from emofuse.predictor.utterances import REACH_S, Sources, find_utterances
+from emofuse.recording.utterances import REACH_S, Sources, find_utterances
 
 SRT = """1
 00:00:00,500 --> 00:00:02,000

@@ -29,7 +29,8 @@ class FaceFinder:
         Raises:
             ConfigError: The file is no detector.
         """
-        self._detector = make_detector(detector)
+        # OpenCV's own is loaded when there is a picture: most recordings have none.
+        self._detector = None if detector is None else make_detector(detector)
         self.frame_rate, self.max_side = frame_rate, max_side
         self._reader: FrameReader | None = None
 
@@ -43,6 +44,8 @@ class FaceFinder:
         """
         if self._reader is None or self._reader.path != path:
             self._reader = FrameReader(path, self.frame_rate, self.max_side)
+        if self._detector is None:
+            self._detector = make_detector()
         tracks = track_faces(self._reader.part(segment.start_s, segment.end_s), self._detector)
         if len(tracks) < 2:
             return face_crops(tracks[0])[1] if tracks else None

@@ -9,7 +9,7 @@ import pytest
 from emofuse.media.audio import SAMPLE_RATE, read_audio
 from emofuse.media.segment import Segment
 from emofuse.predictor import load
-from emofuse.predictor.faces import FaceFinder, _loudness
+from emofuse.recording.faces import FaceFinder, _loudness
 
 
 def test_loudness_by_hand():
