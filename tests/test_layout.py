@@ -45,7 +45,7 @@ LAYERS = (
     {"recording"},
     {"predictor"},
     {"assessment"},
-    {"interfaces"},
+    {"interfaces", "server"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 RANK["__main__"] = RANK["interfaces"]

@@ -95,14 +95,23 @@ def find_utterances(
         found.segments, n_lost = _say(found.segments, transcript)
         if n_lost:
             found.problems.append(f"{sources.transcript}: {n_lost} of its words lie in no segment, left out")
-    wordless = [s for s in found.segments if s.text is None]
-    if sources.recogniser is not None and sound is not None and wordless:
-        words = recognise(sound, wordless, sources.recogniser, on_progress)
-        # Words of a pause may be nearest to an utterance whose words are known: it keeps its own.
-        ordered = in_order(found.segments)
-        spoken = assign_words(ordered, words, REACH_S)
-        found.segments = [s if old.text is None else old for old, s in zip(ordered, spoken, strict=True)]
+    if sources.recogniser is not None and sound is not None:
+        found.segments = add_words(found.segments, sound, sources.recogniser, on_progress)
     return found
+
+
+def add_words(
+    segments: list[Segment], sound: Sound, recogniser: Recogniser, on_progress: Callable[[float], None] | None = None
+) -> list[Segment]:
+    """The utterances in order of time, with the words that are heard where none are known."""
+    wordless = [s for s in segments if s.text is None]
+    if not wordless:
+        return segments
+    words = recognise(sound, wordless, recogniser, on_progress)
+    # Words of a pause may be nearest to an utterance whose words are known: it keeps its own.
+    ordered = in_order(segments)
+    spoken = assign_words(ordered, words, REACH_S)
+    return [s if old.text is None else old for old, s in zip(ordered, spoken, strict=True)]
 
 
 def _places(

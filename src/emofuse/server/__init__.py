@@ -1,0 +1,1 @@
+"""``emofuse serve``: predictions over HTTP and in a browser (extra ``serve``)."""

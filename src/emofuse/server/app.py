@@ -1,0 +1,335 @@
+"""The HTTP API: routes, and what their answers look like."""
+
+import asyncio
+import shutil
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
+
+from emofuse.errors import ConfigError, DataError
+from emofuse.interfaces.formats import FORMATS
+from emofuse.interfaces.report import write_report
+from emofuse.interfaces.timelines import timeline_to_dict
+from emofuse.prediction import Prediction, Timeline
+from emofuse.predictor import default_model
+from emofuse.server.access import Guard
+from emofuse.server.jobs import Job, Jobs
+from emofuse.server.metrics import Metrics
+from emofuse.server.sandbox import CrashError, LimitError, StoppedError
+from emofuse.server.service import Bounds, BusyError, Service
+from emofuse.server.settings import ServerSettings
+from emofuse.server.uploads import FILES, Options, Upload, receive
+
+MEDIA_TYPES = {
+    "json": "application/json",
+    "text": "text/plain",
+    "csv": "text/csv",
+    "textgrid": "text/plain",
+    "eaf": "application/xml",
+    "srt": "application/x-subrip",
+    "html": "text/html",
+}
+
+WARNING = (
+    "Estimates which emotion a person expresses in voice, words and face; it can be wrong. Inferring emotions of "
+    "people at work or in education is banned in the European Union (AI Act, Art. 5(1)(f)); elsewhere people must be "
+    "told (Art. 50(3))."
+)
+
+
+class Error(BaseModel):
+    """What went wrong, in one line."""
+
+    detail: str
+
+
+class TimelineAnswer(BaseModel):
+    """The utterances of one recording; each is what `emofuse predict --format json` prints."""
+
+    source: str
+    duration_s: float
+    problems: list[str]
+    predictions: list[Prediction]
+
+
+class JobAnswer(BaseModel):
+    """A job and, when it is done, its result."""
+
+    id: str
+    state: Literal["queued", "running", "done", "failed"]
+    created_at: datetime
+    ended_at: datetime | None
+    expires_at: datetime | None = Field(description="When it is forgotten.")
+    doing: str | None = Field(description="listening, looking, recognising or predicting.")
+    progress: float | None = Field(description="Share of that which is done, 0 to 1.")
+    result: TimelineAnswer | None
+    error: str | None
+
+
+class ModelAnswer(BaseModel):
+    """A model that predicts here."""
+
+    name: str
+    classes: list[str]
+    modalities: list[str]
+    recognises_words: bool = Field(description="Whether `asr` can be asked for.")
+    card: str = Field(description="Its model card, Markdown.")
+
+
+def _errors(**codes: str) -> dict[int | str, dict[str, Any]]:
+    known = {"e401": "No valid token.", "e403": "From a page or under a name that is not served."} | codes
+    return {int(code[1:]): {"model": Error, "description": text} for code, text in known.items()}
+
+
+_BODY_ERRORS = _errors(
+    e400="A malformed body.",
+    e408="The upload was too slow.",
+    e413="Too large, too long, or more work than a request may take.",
+    e422="What was sent cannot be used; `detail` says what, where, and what is needed.",
+    e503="The queue is full; `Retry-After` says when to come again.",
+)
+_OPTIONS = Options.model_json_schema()["properties"]
+_BODY = {
+    "requestBody": {
+        "description": "A form, or the recording itself as the body and the fields as a query.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {name: {"type": "string", "format": "binary"} for name in FILES} | _OPTIONS,
+                }
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+    "parameters": [
+        {"name": name, "in": "query", "required": False, "schema": schema} for name, schema in _OPTIONS.items()
+    ],
+}
+
+
+def create_app(settings: ServerSettings) -> FastAPI:
+    """The application of one server; it loads the model when it starts.
+
+    Raises:
+        ConfigError: The token file cannot be used.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service = await asyncio.to_thread(Service, settings, metrics)
+        jobs = Jobs(service)
+        app.state.service, app.state.jobs = service, jobs
+        runner = asyncio.create_task(jobs.run())
+        try:
+            yield
+        finally:
+            runner.cancel()
+            with suppress(asyncio.CancelledError):
+                await runner
+            await asyncio.to_thread(service.close)
+            jobs.close()
+
+    app = FastAPIOffline(
+        title="emofuse", version=version("emofuse"), description=WARNING, lifespan=lifespan, redoc_url=None
+    )
+    app.state.settings, app.state.metrics = settings, metrics
+    _add_routes(app)
+    _add_handlers(app)
+    app.add_middleware(Guard, settings=settings, metrics=metrics, public=("/static-offline-docs/", "/page/"))
+    return app
+
+
+def _add_handlers(app: FastAPI) -> None:
+    """Turn our errors into answers with one line."""
+
+    def answer(code: int) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+        async def handle(_request: Request, error: Exception) -> JSONResponse:
+            return JSONResponse({"detail": " ".join(str(error).split())}, code)
+
+        return handle
+
+    async def busy(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, BusyError)
+        return JSONResponse({"detail": str(error)}, 503, {"Retry-After": str(error.retry_s)})
+
+    async def crash(_request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": f"cannot be decoded: {error}"}, 422)
+
+    for kind in (DataError, ConfigError):
+        app.add_exception_handler(kind, answer(422))
+    app.add_exception_handler(LimitError, answer(413))
+    app.add_exception_handler(CrashError, crash)
+    app.add_exception_handler(BusyError, busy)
+    for kind in (StoppedError, ClientDisconnect):  # nobody reads this
+        app.add_exception_handler(kind, answer(400))
+
+
+def _add_routes(app: FastAPI) -> None:
+    settings: ServerSettings = app.state.settings
+
+    @app.post("/v1/predict", response_model=TimelineAnswer, responses=_BODY_ERRORS, openapi_extra=_BODY)
+    async def predict(request: Request) -> Response:
+        """Who felt what, when, how sure that is, and on what evidence."""
+        service: Service = app.state.service
+        deadline = time.monotonic() + settings.request_s
+        with service.place() as folder:
+            upload = await receive(request, folder, settings.max_bytes, deadline, settings.idle_s)
+            _check_format(upload.options.format)
+            stop = threading.Event()
+            gone = asyncio.create_task(_when_gone(request, stop))
+            try:
+                bounds = Bounds(settings.max_s, deadline)
+                timeline = await service.predict(upload, bounds, lambda _what, _share: None, stop)
+            finally:
+                stop.set()
+                gone.cancel()
+            return await _as_format(timeline, upload.options.format, settings)
+
+    @app.post("/v1/jobs", status_code=202, response_model=JobAnswer, responses=_BODY_ERRORS, openapi_extra=_BODY)
+    async def create_job(request: Request, response: Response) -> Any:
+        """Take a recording that needs longer; `GET /v1/jobs/{id}` says how far it is."""
+        jobs: Jobs = app.state.jobs
+        folder = jobs.folder_for_upload()
+        try:
+            deadline = time.monotonic() + settings.job_s
+            upload = await receive(request, folder, settings.max_job_bytes, deadline, settings.idle_s)
+            _check_format(upload.options.format)
+            _check_something(upload)
+            job = jobs.add(upload)
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            raise
+        response.headers["Location"] = f"/v1/jobs/{job.id}"
+        return _job_answer(jobs, job)
+
+    known = _errors(e404="No such job, or its time is over.")
+
+    @app.get("/v1/jobs/{job_id}", response_model=JobAnswer, responses=known)
+    async def get_job(job_id: str) -> Any:
+        """How far a job is, and its result."""
+        return _job_answer(app.state.jobs, _found(app, job_id))
+
+    @app.get(
+        "/v1/jobs/{job_id}/result",
+        response_model=TimelineAnswer,
+        responses=known | _errors(e409="The job is not done.", e422="An unknown format, or one that cannot hold it."),
+    )
+    async def get_result(job_id: str, format: str | None = None) -> Response:
+        """The result of a job that is done, in the format that was asked for, or in another one."""
+        job = _found(app, job_id)
+        _check_format(format or job.format)
+        if job.result is None:
+            raise HTTPException(409, f"the job is {job.state}{f': {job.error}' if job.error else ''}")
+        return await _as_format(job.result, format or job.format, settings)
+
+    @app.delete("/v1/jobs/{job_id}", status_code=204, response_class=Response, responses=known)
+    async def delete_job(job_id: str) -> None:
+        """Stop a job if it runs, and forget it with all that was sent."""
+        if not app.state.jobs.remove(job_id):
+            raise HTTPException(404, "no such job, or its time is over")
+
+    @app.get("/v1/models", response_model=list[ModelAnswer], responses=_errors())
+    async def models() -> Any:
+        """The model that predicts here."""
+        service: Service = app.state.service
+        folder = default_model() if settings.model == "default" else Path(settings.model)
+        card = folder / "README.md"
+        return [
+            ModelAnswer(
+                name=folder.name,
+                classes=list(service.predictor.classes),
+                modalities=list(service.predictor.modalities),
+                recognises_words=service.recogniser is not None,
+                card=card.read_text(encoding="utf-8") if card.is_file() else "",
+            )
+        ]
+
+    @app.get("/healthz", response_model=dict[str, str])
+    async def healthz() -> Any:
+        """Whether the server lives."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", response_model=dict[str, str], responses={503: {"model": Error, "description": "Not yet."}})
+    async def readyz() -> Any:
+        """Whether it takes requests: the model is loaded, and the queue is not full."""
+        service: Service | None = getattr(app.state, "service", None)
+        if service is None or service.is_full:
+            raise HTTPException(503, "starting" if service is None else "the queue is full")
+        return {"status": "ok"}
+
+    @app.get("/metrics", response_class=Response, responses=_errors())
+    async def metrics() -> Response:
+        """Counters for Prometheus."""
+        return Response(app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _when_gone(request: Request, stop: threading.Event) -> None:
+    """Set `stop` when the client closes its connection."""
+    while not await request.is_disconnected():
+        await asyncio.sleep(0.2)
+    stop.set()
+
+
+def _check_format(name: str) -> None:
+    if name not in MEDIA_TYPES:
+        raise HTTPException(422, f"format {name!r}: unknown; known are {', '.join(MEDIA_TYPES)}")
+
+
+def _check_something(upload: Upload) -> None:
+    if "media" not in upload.files and upload.options.text is None:
+        raise DataError("nothing to judge: send a recording (file `media`, or as the body), or a text")
+
+
+async def _as_format(timeline: Timeline, name: str, settings: ServerSettings) -> Response:
+    """A timeline as the answer in a format."""
+    if name == "json":
+        return JSONResponse(timeline_to_dict(timeline))
+    if name == "html":
+        content = await asyncio.to_thread(_page, timeline, settings.model)
+    else:
+        content = await asyncio.to_thread(FORMATS[name][1], timeline)
+    return Response(content, media_type=f"{MEDIA_TYPES[name]}; charset=utf-8")
+
+
+def _page(timeline: Timeline, model: str) -> str:
+    """The report, without a player: nobody's voice or face leaves with it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "report.html"
+        write_report(path, [timeline], model=model)
+        return path.read_text(encoding="utf-8")
+
+
+def _found(app: FastAPI, job_id: str) -> Job:
+    job = app.state.jobs.get(job_id)
+    if job is None:
+        raise HTTPException(404, "no such job, or its time is over")
+    return job
+
+
+def _job_answer(jobs: Jobs, job: Job) -> JobAnswer:
+    expires = jobs.expires(job)
+    return JobAnswer(
+        id=job.id,
+        state=job.state,
+        created_at=datetime.fromtimestamp(job.created, UTC),
+        ended_at=None if job.ended is None else datetime.fromtimestamp(job.ended, UTC),
+        expires_at=None if expires is None else datetime.fromtimestamp(expires, UTC),
+        doing=job.what if job.state == "running" else None,
+        progress=job.share if job.state == "running" else None,
+        result=None if job.result is None else TimelineAnswer(**timeline_to_dict(job.result)),
+        error=job.error,
+    )

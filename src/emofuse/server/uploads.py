@@ -1,0 +1,156 @@
+"""A request's body on the disk: multipart or raw, within limits, under names that cannot lead anywhere."""
+
+import asyncio
+import re
+import shutil
+import time
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+FILES = ("media", "segments", "transcript")
+MAX_TEXT = 100_000
+MAX_NAME = 100
+
+
+class Options(BaseModel):
+    """The fields of a request beside its files; of a raw body, its query."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str | None = Field(None, max_length=MAX_TEXT, description="The words of the whole, then one utterance.")
+    whole: bool = Field(False, description="Take the recording as one utterance.")
+    asr: bool = Field(False, description="Recognise the words, where the server has a recogniser.")
+    format: str = Field("json", description="json, text, csv, textgrid, eaf, srt or html.")
+    name: str = Field("upload", max_length=255, description="The recording's name, of a raw body.")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What was sent, in a folder of its own.
+
+    Attributes:
+        folder: Of the request.
+        options: Its fields.
+        files: Which of `FILES` there are, by their names within the folder.
+    """
+
+    folder: Path
+    options: Options
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def safe_name(name: str) -> str:
+    """A file name of a stranger as one that stays where it is put, and is still recognised by its owner.
+
+    Letters, digits, spaces and ``._-()`` are kept, also of other scripts; folders are cut off.
+    """
+    base = re.split(r"[/\\]", name)[-1]
+    kept = re.sub(r"[^\w .()+-]", "_", base).strip(" .")
+    stem, dot, ending = kept.rpartition(".")
+    if dot and len(ending) <= 10:
+        kept = f"{stem[: MAX_NAME - len(ending)]}.{ending}"
+    while len(kept.encode()) > 200:
+        kept = kept[1:]
+    return kept[-MAX_NAME - 12 :] or "upload"
+
+
+async def receive(request: Request, folder: Path, max_bytes: int, deadline: float, idle_s: float) -> Upload:
+    """Read a body into a folder.
+
+    Args:
+        request: Multipart with the files `FILES` and the fields of `Options`, or the recording itself as the body.
+        folder: Of the request; exists.
+        max_bytes: Of the body.
+        deadline: By `time.monotonic`, when it must have come.
+        idle_s: Longest time between two pieces.
+
+    Raises:
+        HTTPException: 400 malformed, 408 too slow, 413 too large, 422 an unknown or wrong field.
+        ClientDisconnect: The client has gone.
+    """
+    stated = request.headers.get("content-length", "")
+    if stated.isdigit() and int(stated) > max_bytes:
+        raise _too_large(max_bytes)
+    body = _limited(request, max_bytes, deadline, idle_s)
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return await _multipart(request, body, folder)
+    options = _options(dict(request.query_params))
+    name = safe_name(options.name)
+    place = folder / "media" / name
+    place.parent.mkdir()
+    n_bytes = 0
+    with place.open("wb") as file:
+        async for piece in body:
+            n_bytes += len(piece)
+            await asyncio.to_thread(file.write, piece)
+    return Upload(folder, options, {"media": f"media/{name}"} if n_bytes else {})
+
+
+async def _multipart(request: Request, body: AsyncGenerator[bytes, None], folder: Path) -> Upload:
+    parser = MultiPartParser(request.headers, body, max_files=len(FILES), max_fields=10, max_part_size=4 * MAX_TEXT)
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, UnicodeDecodeError, ValueError) as error:
+        reason = getattr(error, "message", None) or "malformed"
+        raise HTTPException(400, f"multipart body: {reason}") from None
+    fields: dict[str, Any] = dict(request.query_params)
+    files: dict[str, str] = {}
+    try:
+        for key, value in form.multi_items():
+            if not isinstance(value, UploadFile):
+                if key in FILES:
+                    raise HTTPException(422, f"{key}: need a file (with a file name), found a field")
+                fields[key] = value
+            elif key not in FILES:
+                raise HTTPException(422, f"file {key!r}: unknown; known are {', '.join(FILES)}")
+            elif key in files:
+                raise HTTPException(422, f"file {key!r}: given twice")
+            else:
+                place = folder / key / safe_name(value.filename or "upload")
+                place.parent.mkdir()
+                with place.open("wb") as file:
+                    await asyncio.to_thread(shutil.copyfileobj, value.file, file, 1 << 20)
+                files[key] = f"{key}/{place.name}"
+    finally:
+        await form.close()
+    return Upload(folder, _options(fields), files)
+
+
+def _options(fields: dict[str, Any]) -> Options:
+    try:
+        return Options.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise HTTPException(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+async def _limited(request: Request, max_bytes: int, deadline: float, idle_s: float) -> AsyncGenerator[bytes, None]:
+    """The body piece by piece, as long as it keeps to its limits."""
+    n_bytes, pieces = 0, request.stream()
+    while True:
+        left = min(idle_s, deadline - time.monotonic())
+        try:
+            piece = await asyncio.wait_for(anext(pieces), max(left, 0.001))
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise HTTPException(408, f"the upload took too long, or nothing came for {idle_s:g} s") from None
+        n_bytes += len(piece)
+        if n_bytes > max_bytes:
+            raise _too_large(max_bytes)
+        yield piece
+
+
+def _too_large(max_bytes: int) -> HTTPException:
+    return HTTPException(413, f"the body is larger than {max_bytes / 1e6:g} MB, which this server takes here")
+
+
+__all__ = ["FILES", "ClientDisconnect", "Options", "Upload", "receive", "safe_name"]
