@@ -111,6 +111,7 @@ _BODY = {
                     "properties": {name: {"type": "string", "format": "binary"} for name in FILES} | _OPTIONS,
                 }
             },
+            "application/x-www-form-urlencoded": {"schema": {"type": "object", "properties": _OPTIONS}},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     },

@@ -65,6 +65,11 @@ def decode(given: dict[str, Any], tell: Tell) -> dict[str, Any]:
         }
 
 
+def nothing(_given: dict[str, Any], _tell: Tell) -> dict[str, Any]:
+    """What a server runs at its start: it shows that the sandbox works."""
+    return {}
+
+
 def read_recording(folder: Path, found: dict[str, Any]) -> Recording:
     """The recording that `decode` wrote to a folder; its sound is read from the disk as it is needed."""
     segments = [Segment(**(s | {"words": tuple(Word(**w) for w in s["words"])})) for s in found["segments"]]

@@ -9,7 +9,6 @@ from pathlib import Path
 import uvicorn
 
 from emofuse.errors import ConfigError
-from emofuse.server import sandbox
 from emofuse.server.access import check_exposure
 from emofuse.server.app import create_app
 from emofuse.server.settings import ServerSettings
@@ -25,7 +24,6 @@ def serve(settings: ServerSettings, insecure: bool = False) -> None:
         ConfigError: A setting cannot be used, or another server uses the folder of its state.
     """
     check_exposure(settings, insecure)
-    sandbox.prepare("emofuse.server.decoding")
     with only_one(settings.state):
         app = create_app(settings)
         print(f"emofuse: http://{settings.host}:{settings.port}/ (API: /docs)", file=sys.stderr)

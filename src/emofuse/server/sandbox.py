@@ -86,8 +86,12 @@ def run(
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(theirs, work, str(folder), given, limits), daemon=True)
-    process.start()
-    theirs.close()
+    try:
+        process.start()
+    except (EOFError, OSError) as error:  # the clean process has been killed: the next call starts another
+        raise CrashError(f"the decoder did not start ({type(error).__name__})") from None
+    finally:
+        theirs.close()
     deadline = time.monotonic() + limits.wall_s
     try:
         while True:

@@ -21,7 +21,7 @@ from emofuse.predictor import Observed, Predictor, load
 from emofuse.recording import Recording, Utterance
 from emofuse.recording.utterances import add_words
 from emofuse.server import sandbox
-from emofuse.server.decoding import decode, read_recording, refuse_pictures
+from emofuse.server.decoding import decode, nothing, read_recording, refuse_pictures
 from emofuse.server.inference import Inference
 from emofuse.server.metrics import Metrics
 from emofuse.server.sandbox import CrashError, LimitError, Limits, StoppedError
@@ -30,6 +30,9 @@ from emofuse.server.uploads import Upload
 
 CHUNK = 8
 """Utterances that a recording gives to the model at a time: a long one lets others in between."""
+
+ATTEMPTS = 3
+"""Decoders that a file may kill: one that is killed from outside is not the file's fault."""
 
 Tell = Callable[[str, float], None]
 
@@ -72,6 +75,7 @@ class Service:
             ConfigError, DataError: The model or the recogniser cannot be loaded or served.
         """
         self.settings, self.metrics = settings, metrics
+        sandbox.prepare("emofuse.server.decoding")
         self.predictor: Predictor = load(settings.model, settings.threshold)
         extracted = [part.features["visual"].extractor for part in self.predictor.parts if "visual" in part.features]
         refuse_pictures([extractor.name for extractor in extracted if extractor is not None])
@@ -84,6 +88,8 @@ class Service:
         self.spool = settings.state / "spool"
         shutil.rmtree(self.spool, ignore_errors=True)  # what a killed server has left
         self.spool.mkdir(parents=True, mode=0o700)
+        # Now, not with the first request: the clean process takes seconds to load what decoding needs.
+        sandbox.run(nothing, self.spool, {}, Limits(60, 60, settings.decode_memory, 0), lambda _what, _share: None)
 
     def close(self) -> None:
         """End the threads; what runs is finished."""
@@ -125,7 +131,7 @@ class Service:
         Raises:
             DataError, ConfigError: As there.
             LimitError: It is too long, too large or too slow.
-            CrashError: It kills the decoder, twice.
+            CrashError: It kills the decoder again and again.
             StoppedError: `stop` was set.
         """
         started = time.monotonic()
@@ -149,7 +155,7 @@ class Service:
         return timeline
 
     async def _decode(self, upload: Upload, bounds: Bounds, tell: Tell, stop: threading.Event) -> Recording:
-        """The recording in the upload's folder; a decoder that dies is given a second chance."""
+        """The recording in the upload's folder; a decoder that dies is given another chance."""
         settings = self.settings
         names = {key: upload.files.get(key) for key in ("media", "segments", "transcript")}
         inner = upload.folder / "work"
@@ -171,11 +177,12 @@ class Service:
             return sandbox.run(decode, inner, given, limits, tell, stop)
 
         def attempts() -> dict:
-            try:
-                return attempt()
-            except CrashError:
-                self.metrics.crashes.inc()
-                return attempt()
+            for _ in range(ATTEMPTS - 1):
+                try:
+                    return attempt()
+                except CrashError:
+                    self.metrics.crashes.inc()
+            return attempt()
 
         loop = asyncio.get_running_loop()
         try:

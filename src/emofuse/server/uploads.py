@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -79,9 +80,15 @@ async def receive(request: Request, folder: Path, max_bytes: int, deadline: floa
     stated = request.headers.get("content-length", "")
     if stated.isdigit() and int(stated) > max_bytes:
         raise _too_large(max_bytes)
-    body = _limited(request, max_bytes, deadline, idle_s)
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    in_memory = kind == "application/x-www-form-urlencoded"  # words alone, as `curl --data` sends them
+    body = _limited(request, min(max_bytes, 10 * MAX_TEXT) if in_memory else max_bytes, deadline, idle_s)
+    if kind == "multipart/form-data":
         return await _multipart(request, body, folder)
+    if in_memory:
+        pieces = [piece async for piece in body]
+        fields = parse_qsl(b"".join(pieces).decode("utf-8", "replace"), keep_blank_values=True)
+        return Upload(folder, _options(dict(request.query_params) | dict(fields)))
     options = _options(dict(request.query_params))
     name = safe_name(options.name)
     place = folder / "media" / name
