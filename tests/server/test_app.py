@@ -277,3 +277,56 @@ def test_names_are_kept_as_far_as_they_are_safe(name: str, safe: str) -> None:
 def test_the_openapi_document_is_json(client: TestClient) -> None:
     paths = json.loads(client.get("/openapi.json").text)["paths"]
     assert {"/v1/predict", "/v1/jobs", "/v1/jobs/{job_id}", "/v1/models", "/metrics"} <= set(paths)
+
+
+def test_uploads_are_bounded_too(client: TestClient, settings: ServerSettings) -> None:
+    from contextlib import ExitStack
+
+    service = client.app.state.service  # type: ignore[attr-defined]
+    with ExitStack() as stack:
+        for _ in range(settings.max_uploads):
+            stack.enter_context(service.folder())
+        assert client.post("/v1/predict", data={"text": "I am glad."}).status_code == 503
+        assert client.get("/readyz").status_code == 200  # they take no place in the queue
+
+
+def trickle(n_pieces: int, pause_s: float) -> Iterator[bytes]:
+    import time
+
+    for _ in range(n_pieces):
+        yield b"0"
+        time.sleep(pause_s)
+
+
+def test_slow_uploads_are_ended(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a real socket, as the client of the other tests hands a body over whole."""
+    import socket
+    import threading
+    import time
+
+    import uvicorn
+
+    from emofuse.server import uploads
+
+    monkeypatch.setattr(uploads, "PATIENCE_S", 0.3)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(client.app, port=port, lifespan="off", log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        with socket.create_connection(("127.0.0.1", port)) as slow:
+            slow.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
+            for piece in trickle(20, 0.05):
+                slow.sendall(piece)
+            assert b" 408 " in slow.recv(1000)
+        with socket.create_connection(("127.0.0.1", port)) as gone:
+            gone.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nabc")
+        time.sleep(0.3)
+    finally:
+        server.should_exit = True
+        thread.join()
+    assert 'status="499"' in client.get("/metrics").text

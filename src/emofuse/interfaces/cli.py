@@ -140,12 +140,12 @@ def serve(
         tuple(allow_host or ()),
         workers,
         queue,
-        round(max_mb * MEGABYTE),
-        60 * max_minutes,
-        round(max_job_mb * MEGABYTE),
-        60 * max_job_minutes,
-        max_pixels,
-        request_s,
+        max_bytes=round(max_mb * MEGABYTE),
+        max_s=60 * max_minutes,
+        max_job_bytes=round(max_job_mb * MEGABYTE),
+        max_job_s=60 * max_job_minutes,
+        max_pixels=max_pixels,
+        request_s=request_s,
         job_ttl_s=3600 * job_hours,
     )
     run(settings, insecure)

@@ -175,8 +175,8 @@ def _add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(LimitError, answer(413))
     app.add_exception_handler(CrashError, crash)
     app.add_exception_handler(BusyError, busy)
-    for kind in (StoppedError, ClientDisconnect):  # nobody reads this
-        app.add_exception_handler(kind, answer(400))
+    for kind in (StoppedError, ClientDisconnect):  # the client has gone: nobody reads this, but it is counted
+        app.add_exception_handler(kind, answer(499))
 
 
 def _add_routes(app: FastAPI) -> None:
@@ -187,14 +187,15 @@ def _add_routes(app: FastAPI) -> None:
         """Who felt what, when, how sure that is, and on what evidence."""
         service: Service = app.state.service
         deadline = time.monotonic() + settings.request_s
-        with service.place() as folder:
+        with service.folder() as folder:
             upload = await receive(request, folder, settings.max_bytes, deadline, settings.idle_s)
             _check_format(upload.options.format)
             stop = threading.Event()
             gone = asyncio.create_task(_when_gone(request, stop))
             try:
-                bounds = Bounds(settings.max_s, deadline)
-                timeline = await service.predict(upload, bounds, lambda _what, _share: None, stop)
+                with service.place():
+                    bounds = Bounds(settings.max_s, deadline)
+                    timeline = await service.predict(upload, bounds, lambda _what, _share: None, stop)
             finally:
                 stop.set()
                 gone.cancel()

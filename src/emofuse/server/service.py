@@ -83,7 +83,7 @@ class Service:
         self.inference = Inference(self.predictor, 1, metrics.batch.observe)
         # One place more than requests have, so that a job goes on however many requests there are.
         self._decoders = ThreadPoolExecutor(settings.workers + 1, "decoder")
-        self._n_inside = 0
+        self._n_inside = self._n_uploads = 0
         self._pace_s = 0.5  # what a request has taken lately
         self.spool = settings.state / "spool"
         shutil.rmtree(self.spool, ignore_errors=True)  # what a killed server has left
@@ -103,27 +103,45 @@ class Service:
         return self._n_inside >= self.settings.workers + self.settings.queue
 
     @contextmanager
-    def place(self) -> Iterator[Path]:
-        """A request's place in the queue, and a folder of its own that is gone with it.
+    def folder(self) -> Iterator[Path]:
+        """A folder for a request's upload, gone with it. Uploading takes no place in the queue: it may be slow.
+
+        Raises:
+            BusyError: The queue is full already, or too many others are uploading.
+        """
+        if self.is_full or self._n_uploads >= self.settings.max_uploads:
+            raise self._busy()
+        folder = self.spool / uuid.uuid4().hex
+        self._n_uploads += 1
+        try:
+            folder.mkdir(mode=0o700)
+            yield folder
+        finally:
+            self._n_uploads -= 1
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A request's place in the queue.
 
         Raises:
             BusyError: The queue is full.
         """
         if self.is_full:
-            self.metrics.refused.inc()
-            raise BusyError(max(1, math.ceil(self._pace_s * self._n_inside / self.settings.workers)))
-        folder = self.spool / uuid.uuid4().hex
+            raise self._busy()
         self._n_inside += 1
         self.metrics.waiting.set(self._n_inside)
         started = time.monotonic()
         try:
-            folder.mkdir(mode=0o700)
-            yield folder
+            yield
         finally:
             self._n_inside -= 1
             self.metrics.waiting.set(self._n_inside)
             self._pace_s += 0.1 * (min(time.monotonic() - started, 60) - self._pace_s)
-            shutil.rmtree(folder, ignore_errors=True)
+
+    def _busy(self) -> BusyError:
+        self.metrics.refused.inc()
+        return BusyError(max(1, math.ceil(self._pace_s * self._n_inside / self.settings.workers)))
 
     async def predict(self, upload: Upload, bounds: Bounds, tell: Tell, stop: threading.Event) -> Timeline:
         """What `emofuse predict` gives of the upload.

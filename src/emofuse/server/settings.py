@@ -29,6 +29,7 @@ class ServerSettings:
             is not loopback allows any.
         workers: Files decoded at a time, each in a process of its own.
         queue: Requests that may wait beside those at work; beyond them the answer is 503.
+        max_uploads: Requests whose bodies are coming in at a time; beyond them the answer is 503.
         max_bytes, max_s: Largest body and longest recording of a request that waits for its answer.
         max_job_bytes, max_job_s: The same of a job.
         max_pixels: Largest picture of a video.
@@ -51,6 +52,7 @@ class ServerSettings:
     allowed_hosts: tuple[str, ...] = ()
     workers: int = 2
     queue: int = 16
+    max_uploads: int = 128
     max_bytes: int = 200 * MEGABYTE
     max_s: float = 600.0
     max_job_bytes: int = 2000 * MEGABYTE

@@ -18,6 +18,9 @@ from starlette.requests import ClientDisconnect
 
 FILES = ("media", "segments", "transcript")
 MAX_TEXT = 100_000
+MIN_RATE, PATIENCE_S = 2_000, 10.0
+"""Bytes a second that a body must come in with on the whole, and how long it may be slower at its beginning."""
+
 MAX_NAME = 100
 
 
@@ -141,7 +144,7 @@ def _options(fields: dict[str, Any]) -> Options:
 
 async def _limited(request: Request, max_bytes: int, deadline: float, idle_s: float) -> AsyncGenerator[bytes, None]:
     """The body piece by piece, as long as it keeps to its limits."""
-    n_bytes, pieces = 0, request.stream()
+    n_bytes, pieces, began = 0, request.stream(), time.monotonic()
     while True:
         left = min(idle_s, deadline - time.monotonic())
         try:
@@ -151,6 +154,8 @@ async def _limited(request: Request, max_bytes: int, deadline: float, idle_s: fl
         except TimeoutError:
             raise HTTPException(408, f"the upload took too long, or nothing came for {idle_s:g} s") from None
         n_bytes += len(piece)
+        if n_bytes < MIN_RATE * (time.monotonic() - began - PATIENCE_S):
+            raise HTTPException(408, f"the upload is slower than {MIN_RATE} bytes a second")
         if n_bytes > max_bytes:
             raise _too_large(max_bytes)
         yield piece
