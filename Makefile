@@ -6,13 +6,18 @@ export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := check
-.PHONY: demo test lint format-check types check clean
+.PHONY: demo test e2e lint format-check types check clean
 
 demo: .venv/.demo-stamp
 	@.venv/bin/emofuse predict examples/hello.wav --text "I am so happy to see you, this is wonderful!"
 
 test: .venv/.dev-stamp
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --ignore tests/e2e
+
+# The web page in a browser; its screenshots are left in runs/e2e.
+e2e: .venv/.dev-stamp
+	@command -v chromedriver >/dev/null || { echo "make e2e needs chromium and its driver: apt install chromium chromium-driver" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/e2e
 
 lint: .venv/.dev-stamp
 	$(BIN)/ruff check .

@@ -1,8 +1,11 @@
 """Shared test settings: one CPU thread, and the real corpora when EMOFUSE_DATA names their folder."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,3 +34,29 @@ def corpora_dir() -> Path:
 def example_clip() -> Path:
     """The clip that the repository ships: a synthetic voice, about two seconds."""
     return Path(__file__).parents[1] / "examples" / "hello.wav"
+
+
+@pytest.fixture(scope="session")
+def open_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Opens a chromium with further flags; skips, visibly, where it, its driver or selenium is not installed."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs chromium and chromedriver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+    quiet = ("quic", "background-networking", "component-update", "sync", "gpu")
+    flags = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
+
+    with ExitStack() as stack:
+
+        def start(*more: str) -> Any:
+            options = webdriver.ChromeOptions()
+            options.binary_location = chromium
+            for flag in (*flags, f"--user-data-dir={tmp_path_factory.mktemp('profile')}", *more):
+                options.add_argument(flag)
+            options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+            browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+            stack.callback(browser.quit)
+            return browser
+
+        yield start

@@ -1,8 +1,9 @@
 "use strict";
-// The page of `emofuse predict --report`: reads the JSON of #data, requests nothing, and writes text
-// only as text nodes: what was said or how a file is called can never become markup.
+// The page of `emofuse predict --report`, which reads the JSON of #data, and what the server's page shows a result by
+// (`emofuseViewer.show`). It requests nothing, and writes text only as text nodes: what was said or how a file is called
+// can never become markup.
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+  let data = { emofuse: "", model: "", model_card: "", failures: [], recordings: [] };
   const $ = (id) => document.getElementById(id);
 
   // ---- names, colours, numbers -------------------------------------------------------------
@@ -21,8 +22,7 @@
   const BLOCK_PX = 46; // width that a block should have at first
   const MAX_BLOCKS = 400; // elements in the timeline at most
 
-  const classes = [...new Set(data.recordings.flatMap((r) => r.predictions.flatMap((p) => Object.keys(p.probabilities))))];
-  const unknown = classes.filter((label) => !Object.hasOwn(COLOURS, label));
+  let classes = [], unknown = []; // of the predictions that are shown
   const colour = (label) => (Object.hasOwn(COLOURS, label) ? COLOURS[label] : SPARE[Math.max(0, unknown.indexOf(label)) % SPARE.length]);
   const ink = (label) => {
     const [r, g, b] = [1, 3, 5].map((at) => (parseInt(colour(label).slice(at, at + 2), 16) / 255) ** 2.2);
@@ -630,7 +630,7 @@
   function onKey(event) {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     const target = event.target;
-    if (target.closest("input[type=search], select, audio, video, [role=slider]")) return;
+    if (target.closest("input:not([type=checkbox]), textarea, select, audio, video, dialog, [role=slider], .typing")) return;
     if (event.key === " " && (onBlock() || !target.closest("button, a, input, summary"))) togglePlay();
     else if (event.key === "ArrowRight") step(1);
     else if (event.key === "ArrowLeft") step(-1);
@@ -721,11 +721,7 @@
     listenTimeline();
     $("previous").addEventListener("click", () => step(-1));
     $("next").addEventListener("click", () => step(1));
-    $("download").addEventListener("click", download);
-    $("theme").addEventListener("click", () => {
-      const themes = ["auto", "light", "dark"];
-      setTheme(themes[(themes.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % 3]);
-    });
+    $("download")?.addEventListener("click", download);
     $("rows").addEventListener("click", (event) => {
       const row = event.target.closest("tr");
       if (row && !getSelection().toString()) select(Number(row.dataset.index));
@@ -793,10 +789,32 @@
     $("failure-list").replaceChildren(...data.failures.map((failure) => h("li", {}, failure)));
   }
 
-  $("version").textContent = data.emofuse;
-  renderCard(data.model_card);
-  renderFailures();
-  renderRecordings();
-  open(0);
-  listen();
+  // Show recordings with their predictions; what was shown before is gone.
+  function show(given) {
+    data = given;
+    classes = [...new Set(data.recordings.flatMap((r) => r.predictions.flatMap((p) => Object.keys(p.probabilities))))];
+    unknown = classes.filter((label) => !Object.hasOwn(COLOURS, label));
+    $("version").textContent = data.emofuse;
+    renderCard(data.model_card);
+    renderFailures();
+    renderRecordings();
+    open(0);
+  }
+
+  $("theme").addEventListener("click", () => {
+    const themes = ["auto", "light", "dark"];
+    setTheme(themes[(themes.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % 3]);
+  });
+  let listening = false;
+  const emofuseViewer = {
+    show(given) {
+      show(given);
+      if (!listening) listen();
+      listening = true;
+    },
+    pause: () => media?.pause(),
+  };
+  const embedded = $("data");
+  if (embedded) emofuseViewer.show(JSON.parse(embedded.textContent));
+  else window.emofuseViewer = emofuseViewer;
 })();

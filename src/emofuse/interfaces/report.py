@@ -1,7 +1,7 @@
 """Timelines as one self-contained HTML page: player, timeline, probabilities, weights and their numbers.
 
-The page is ``report.html`` with ``report.css`` and ``report.js`` put into it, the data as JSON and the
-recordings as Base64. It requests nothing: its content security policy allows only that style, that
+The page is ``report.html`` with ``viewer.html``, ``notice.html``, ``report.css`` and ``report.js`` put into it, the
+data as JSON and the recordings as Base64. It requests nothing: its content security policy allows only that style, that
 script and media from within (or, for a recording too long to embed, the file that the page links).
 """
 
@@ -75,9 +75,11 @@ def _page(
     name: str, about: Mapping[str, Any], timelines: Sequence[Timeline], players: Sequence[Player | None]
 ) -> Iterator[str]:
     """The page piece by piece: a long recording is never held twice."""
-    template, style, script = (_asset(f"report.{kind}") for kind in ("html", "css", "js"))
+    template, style, script = (asset(f"report.{kind}") for kind in ("html", "css", "js"))
     linked = any(player and player.href for player in players)
     values = {
+        "viewer": asset("viewer.html"),
+        "notice": asset("notice.html"),
         "title": html.escape(name),
         "policy": _policy(style, script, linked),
         "style": style,
@@ -94,7 +96,8 @@ def _page(
             yield values[piece]
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Text of a part of the page: ``report.css``, ``viewer.html``, ..."""
     return files("emofuse.interfaces").joinpath(name).read_text(encoding="utf-8")
 
 

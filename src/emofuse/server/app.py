@@ -27,6 +27,7 @@ from emofuse.predictor import default_model
 from emofuse.server.access import Guard
 from emofuse.server.jobs import Job, Jobs
 from emofuse.server.metrics import Metrics
+from emofuse.server.page import add_page
 from emofuse.server.sandbox import CrashError, LimitError, StoppedError
 from emofuse.server.service import Bounds, BusyError, Service
 from emofuse.server.settings import ServerSettings
@@ -150,6 +151,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.settings, app.state.metrics = settings, metrics
     _add_routes(app)
     _add_handlers(app)
+    add_page(app)
     app.add_middleware(Guard, settings=settings, metrics=metrics, public=("/static-offline-docs/", "/page/"))
     return app
 
