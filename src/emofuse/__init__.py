@@ -1,18 +1,24 @@
 """Emotion recognition from speech, words and face, in conversation.
 
-``emofuse.load().predict("talk.mp4")`` gives a `Timeline`: a `Prediction` an utterance.
+``emofuse.load().predict("talk.mp4")`` gives a `Timeline`: a `Prediction` an utterance;
+``emofuse.Client(URL).predict("talk.mp4")`` the same, made by a server.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emofuse.client import Client
     from emofuse.predictor import Prediction, Predictor, Recogniser, Sources, Timeline, load, to_pandas
 
-__all__ = ["Prediction", "Predictor", "Recogniser", "Sources", "Timeline", "load", "to_pandas"]
+__all__ = ["Client", "Prediction", "Predictor", "Recogniser", "Sources", "Timeline", "load", "to_pandas"]
 
 
 def __getattr__(name: str) -> Any:
     """Import torch and the rest only when something is asked for: `import emofuse` stays quick."""
+    if name == "Client":
+        from emofuse.client import Client
+
+        return Client
     if name in __all__:
         from emofuse import predictor
 

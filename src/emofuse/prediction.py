@@ -1,6 +1,6 @@
 """What was felt: one frozen `Prediction` an utterance, and the `Timeline` of a recording."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
@@ -81,6 +81,18 @@ class Prediction:
         lists = {key: list(value) for key, value in asdict(self).items() if isinstance(value, tuple)}
         return asdict(self) | lists
 
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> "Prediction":
+        """The prediction of `to_dict`'s object; keys that are not known are left out."""
+        known = {key: given[key] for key in cls.__dataclass_fields__ if key in given}
+        tuples = {
+            "modalities": tuple(given["modalities"]),
+            "missing": tuple(given["missing"]),
+            "words": tuple(WordEvidence(**word) for word in given["words"]),
+            "moments": tuple(Moment(**moment) for moment in given["moments"]),
+        }
+        return cls(**(known | tuples))
+
 
 @dataclass(frozen=True)
 class Timeline(Sequence[Prediction]):
@@ -113,6 +125,21 @@ class Timeline(Sequence[Prediction]):
     def __iter__(self) -> Iterator[Prediction]:
         """In order of time."""
         return iter(self.predictions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of a recording: what the server answers; see `Prediction.to_dict`."""
+        return {
+            "source": self.source,
+            "duration_s": self.duration_s,
+            "problems": list(self.problems),
+            "predictions": [prediction.to_dict() for prediction in self],
+        }
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> "Timeline":
+        """The timeline of `to_dict`'s object."""
+        predictions = tuple(Prediction.from_dict(p) for p in given["predictions"])
+        return cls(given["source"], given["duration_s"], predictions, tuple(given["problems"]))
 
     def to_pandas(self) -> "pd.DataFrame":
         """One row an utterance, see `to_pandas`."""

@@ -21,7 +21,6 @@ from starlette.requests import ClientDisconnect
 from emofuse.errors import ConfigError, DataError
 from emofuse.interfaces.formats import FORMATS
 from emofuse.interfaces.report import write_report
-from emofuse.interfaces.timelines import timeline_to_dict
 from emofuse.prediction import Prediction, Timeline
 from emofuse.predictor import default_model
 from emofuse.server.access import Guard
@@ -301,7 +300,7 @@ def _check_something(upload: Upload) -> None:
 async def _as_format(timeline: Timeline, name: str, settings: ServerSettings) -> Response:
     """A timeline as the answer in a format."""
     if name == "json":
-        return JSONResponse(timeline_to_dict(timeline))
+        return JSONResponse(timeline.to_dict())
     if name == "html":
         content = await asyncio.to_thread(_page, timeline, settings.model)
     else:
@@ -334,6 +333,6 @@ def _job_answer(jobs: Jobs, job: Job) -> JobAnswer:
         expires_at=None if expires is None else datetime.fromtimestamp(expires, UTC),
         doing=job.what if job.state == "running" else None,
         progress=job.share if job.state == "running" else None,
-        result=None if job.result is None else TimelineAnswer(**timeline_to_dict(job.result)),
+        result=None if job.result is None else TimelineAnswer(**job.result.to_dict()),
         error=job.error,
     )

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emofuse.errors import EmofuseError
-from emofuse.interfaces.timelines import timeline_from_dict, timeline_to_dict
 from emofuse.prediction import Timeline
 from emofuse.server.sandbox import CrashError, StoppedError
 from emofuse.server.service import Bounds, BusyError, Service
@@ -116,7 +115,7 @@ class Jobs:
         row = self._database.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None or self._expired(row):
             return None
-        result = None if row["result"] is None else timeline_from_dict(json.loads(row["result"]))
+        result = None if row["result"] is None else Timeline.from_dict(json.loads(row["result"]))
         chosen = json.loads(row["options"])["format"]
         known = {key: row[key] for key in ("id", "state", "created", "ended", "what", "share", "error")}
         return Job(**known, result=result, format=chosen)
@@ -185,7 +184,7 @@ class Jobs:
             del self._stops[job_id]
 
     def _end(self, job_id: str, timeline: Timeline | None, error: str | None) -> None:
-        result = None if timeline is None else json.dumps(timeline_to_dict(timeline))
+        result = None if timeline is None else json.dumps(timeline.to_dict())
         state = "failed" if timeline is None else "done"
         self._set(job_id, "state = ?, ended = ?, result = ?, error = ?", state, time.time(), result, error)
         shutil.rmtree(self.folder / job_id, ignore_errors=True)
