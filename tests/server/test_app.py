@@ -158,7 +158,7 @@ def laughs() -> bytes:
         ({"media": ("a.wav", wav(1)), "other": ("b", b"")}, {}, 422, "file 'other': unknown"),
         ({"media": ("a.wav", wav(1))}, {"txt": "x"}, 422, "txt: "),
         ({"media": ("a.wav", wav(1))}, {"whole": "perhaps"}, 422, "whole: "),
-        ({"media": ("a.wav", wav(1))}, {"format": "xls"}, 422, "format 'xls': unknown"),
+        ({"media": ("a.wav", wav(1))}, {"format": "xls"}, 422, "format: Input should be 'json', 'text'"),
         ({"media": ("a.wav", wav(1))}, {"text": " "}, 422, "the text is empty"),
         ({"media": ("a.wav", wav(1))}, {"asr": "true"}, 422, "without --asr"),
         ({"media": ("a.wav", wav(1))}, {"text": "x" * 100_001}, 422, "text: "),

@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
@@ -30,7 +31,7 @@ from emofuse.server.page import add_page
 from emofuse.server.sandbox import CrashError, LimitError, StoppedError
 from emofuse.server.service import Bounds, BusyError, Service
 from emofuse.server.settings import ServerSettings
-from emofuse.server.uploads import FILES, Options, Upload, receive
+from emofuse.server.uploads import FILES, Format, Options, Upload, receive
 
 MEDIA_TYPES = {
     "json": "application/json",
@@ -100,6 +101,14 @@ _BODY_ERRORS = _errors(
     e422="What was sent cannot be used; `detail` says what, where, and what is needed.",
     e503="The queue is full; `Retry-After` says when to come again.",
 )
+# What is no HTTP, such as an address of more than 64 kB, is refused in plain words before it comes to us.
+_BODY_ERRORS[400]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+_RESULT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "What was felt, in the format that was asked for.",
+        "content": {kind: {"schema": {"type": "string"}} for name, kind in MEDIA_TYPES.items() if name != "json"},
+    }
+}
 _OPTIONS = Options.model_json_schema()["properties"]
 _BODY = {
     "requestBody": {
@@ -109,9 +118,12 @@ _BODY = {
                 "schema": {
                     "type": "object",
                     "properties": {name: {"type": "string", "format": "binary"} for name in FILES} | _OPTIONS,
+                    "additionalProperties": False,
                 }
             },
-            "application/x-www-form-urlencoded": {"schema": {"type": "object", "properties": _OPTIONS}},
+            "application/x-www-form-urlencoded": {
+                "schema": {"type": "object", "properties": _OPTIONS, "additionalProperties": False}
+            },
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     },
@@ -171,6 +183,12 @@ def _add_handlers(app: FastAPI) -> None:
     async def crash(_request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"detail": f"cannot be decoded: {error}"}, 422)
 
+    async def invalid(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        return JSONResponse({"detail": f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}"}, 422)
+
+    app.add_exception_handler(RequestValidationError, invalid)
     for kind in (DataError, ConfigError):
         app.add_exception_handler(kind, answer(422))
     app.add_exception_handler(LimitError, answer(413))
@@ -183,14 +201,13 @@ def _add_handlers(app: FastAPI) -> None:
 def _add_routes(app: FastAPI) -> None:
     settings: ServerSettings = app.state.settings
 
-    @app.post("/v1/predict", response_model=TimelineAnswer, responses=_BODY_ERRORS, openapi_extra=_BODY)
+    @app.post("/v1/predict", response_model=TimelineAnswer, responses=_RESULT | _BODY_ERRORS, openapi_extra=_BODY)
     async def predict(request: Request) -> Response:
         """Who felt what, when, how sure that is, and on what evidence."""
         service: Service = app.state.service
         deadline = time.monotonic() + settings.request_s
         with service.folder() as folder:
             upload = await receive(request, folder, settings.max_bytes, deadline, settings.idle_s)
-            _check_format(upload.options.format)
             stop = threading.Event()
             gone = asyncio.create_task(_when_gone(request, stop))
             try:
@@ -210,7 +227,6 @@ def _add_routes(app: FastAPI) -> None:
         try:
             deadline = time.monotonic() + settings.job_s
             upload = await receive(request, folder, settings.max_job_bytes, deadline, settings.idle_s)
-            _check_format(upload.options.format)
             _check_something(upload)
             job = jobs.add(upload)
         except BaseException:
@@ -229,12 +245,13 @@ def _add_routes(app: FastAPI) -> None:
     @app.get(
         "/v1/jobs/{job_id}/result",
         response_model=TimelineAnswer,
-        responses=known | _errors(e409="The job is not done.", e422="An unknown format, or one that cannot hold it."),
+        responses=_RESULT
+        | known
+        | _errors(e409="The job is not done.", e422="An unknown format, or one that cannot hold it."),
     )
-    async def get_result(job_id: str, format: str | None = None) -> Response:
+    async def get_result(job_id: str, format: Format | None = None) -> Response:
         """The result of a job that is done, in the format that was asked for, or in another one."""
         job = _found(app, job_id)
-        _check_format(format or job.format)
         if job.result is None:
             raise HTTPException(409, f"the job is {job.state}{f': {job.error}' if job.error else ''}")
         return await _as_format(job.result, format or job.format, settings)
@@ -274,7 +291,7 @@ def _add_routes(app: FastAPI) -> None:
             raise HTTPException(503, "starting" if service is None else "the queue is full")
         return {"status": "ok"}
 
-    @app.get("/metrics", response_class=Response, responses=_errors())
+    @app.get("/metrics", response_class=PlainTextResponse, responses=_errors())
     async def metrics() -> Response:
         """Counters for Prometheus."""
         return Response(app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -285,11 +302,6 @@ async def _when_gone(request: Request, stop: threading.Event) -> None:
     while not await request.is_disconnected():
         await asyncio.sleep(0.2)
     stop.set()
-
-
-def _check_format(name: str) -> None:
-    if name not in MEDIA_TYPES:
-        raise HTTPException(422, f"format {name!r}: unknown; known are {', '.join(MEDIA_TYPES)}")
 
 
 def _check_something(upload: Upload) -> None:

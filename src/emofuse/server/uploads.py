@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request
@@ -24,6 +24,9 @@ MIN_RATE, PATIENCE_S = 2_000, 10.0
 MAX_NAME = 100
 
 
+Format = Literal["json", "text", "csv", "textgrid", "eaf", "srt", "html"]
+
+
 class Options(BaseModel):
     """The fields of a request beside its files; of a raw body, its query."""
 
@@ -32,7 +35,7 @@ class Options(BaseModel):
     text: str | None = Field(None, max_length=MAX_TEXT, description="The words of the whole, then one utterance.")
     whole: bool = Field(False, description="Take the recording as one utterance.")
     asr: bool = Field(False, description="Recognise the words, where the server has a recogniser.")
-    format: str = Field("json", description="json, text, csv, textgrid, eaf, srt or html.")
+    format: Format = Field("json", description="Of the answer.")
     name: str = Field("upload", max_length=255, description="The recording's name, of a raw body.")
 
 
@@ -91,8 +94,8 @@ async def receive(request: Request, folder: Path, max_bytes: int, deadline: floa
     if in_memory:
         pieces = [piece async for piece in body]
         fields = parse_qsl(b"".join(pieces).decode("utf-8", "replace"), keep_blank_values=True)
-        return Upload(folder, _options(dict(request.query_params) | dict(fields)))
-    options = _options(dict(request.query_params))
+        return Upload(folder, _options(_query(request) | dict(fields)))
+    options = _options(_query(request))
     name = safe_name(options.name)
     place = folder / "media" / name
     place.parent.mkdir()
@@ -106,12 +109,17 @@ async def receive(request: Request, folder: Path, max_bytes: int, deadline: floa
 
 async def _multipart(request: Request, body: AsyncGenerator[bytes, None], folder: Path) -> Upload:
     parser = MultiPartParser(request.headers, body, max_files=len(FILES), max_fields=10, max_part_size=4 * MAX_TEXT)
+    form = None
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "message", None) or "malformed"
         raise HTTPException(400, f"multipart body: {reason}") from None
-    fields: dict[str, Any] = dict(request.query_params)
+    finally:
+        if form is None:  # the parser closes its files only where the form is malformed, not where it is cut off
+            for file in parser._files_to_close_on_error:
+                file.close()
+    fields: dict[str, Any] = _query(request)
     files: dict[str, str] = {}
     try:
         for key, value in form.multi_items():
@@ -132,6 +140,13 @@ async def _multipart(request: Request, body: AsyncGenerator[bytes, None], folder
     finally:
         await form.close()
     return Upload(folder, _options(fields), files)
+
+
+def _query(request: Request) -> dict[str, Any]:
+    """The fields in the address; they must be right also where the body's override them."""
+    fields = dict(request.query_params)
+    _options(fields)
+    return fields
 
 
 def _options(fields: dict[str, Any]) -> Options:
