@@ -7,11 +7,11 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -24,6 +24,14 @@ MIN_RATE, PATIENCE_S = 2_000, 10.0
 MAX_NAME = 100
 
 
+def _flag(value: Any) -> Any:
+    """``true`` or ``false``, and none of the other words that pydantic takes for them."""
+    if not isinstance(value, bool) and value not in ("true", "false"):
+        raise ValueError("need true or false")
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
 Format = Literal["json", "text", "csv", "textgrid", "eaf", "srt", "html"]
 
 
@@ -33,8 +41,8 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     text: str | None = Field(None, max_length=MAX_TEXT, description="The words of the whole, then one utterance.")
-    whole: bool = Field(False, description="Take the recording as one utterance.")
-    asr: bool = Field(False, description="Recognise the words, where the server has a recogniser.")
+    whole: Flag = Field(False, description="Take the recording as one utterance.")
+    asr: Flag = Field(False, description="Recognise the words, where the server has a recogniser.")
     format: Format = Field("json", description="Of the answer.")
     name: str = Field("upload", max_length=255, description="The recording's name, of a raw body.")
 
@@ -108,18 +116,13 @@ async def receive(request: Request, folder: Path, max_bytes: int, deadline: floa
 
 
 async def _multipart(request: Request, body: AsyncGenerator[bytes, None], folder: Path) -> Upload:
+    fields: dict[str, Any] = _query(request)
     parser = MultiPartParser(request.headers, body, max_files=len(FILES), max_fields=10, max_part_size=4 * MAX_TEXT)
-    form = None
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "message", None) or "malformed"
         raise HTTPException(400, f"multipart body: {reason}") from None
-    finally:
-        if form is None:  # the parser closes its files only where the form is malformed, not where it is cut off
-            for file in parser._files_to_close_on_error:
-                file.close()
-    fields: dict[str, Any] = _query(request)
     files: dict[str, str] = {}
     try:
         for key, value in form.multi_items():
@@ -138,7 +141,8 @@ async def _multipart(request: Request, body: AsyncGenerator[bytes, None], folder
                     await asyncio.to_thread(shutil.copyfileobj, value.file, file, 1 << 20)
                 files[key] = f"{key}/{place.name}"
     finally:
-        await form.close()
+        for file in parser._files_to_close_on_error:  # all that were opened, also one whose part never ended
+            file.close()
     return Upload(folder, _options(fields), files)
 
 
