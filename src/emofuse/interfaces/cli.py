@@ -151,6 +151,59 @@ def serve(
     run(settings, insecure)
 
 
+class LiveFormat(StrEnum):
+    """How live predictions are printed."""
+
+    text = "text"
+    json = "json"
+
+
+Model = Annotated[str, typer.Option(help="Checkpoint folder; default: the model that ships.")]
+Url = Annotated[str | None, typer.Option(help="Server that predicts (emofuse serve); default: this process.")]
+Token = Annotated[Path | None, typer.Option(help="File whose first line is the server's token.")]
+LiveOutput = Annotated[LiveFormat, typer.Option("--format", help="How to print.")]
+
+
+@app.command()
+def stream(
+    file: Annotated[Path, typer.Argument(help="Sound or video file.", show_default=False)],
+    speed: Annotated[float, typer.Option(min=0.1, max=100, help="Times real time.")] = 1.0,
+    model: Model = "default",
+    url: Url = None,
+    token_file: Token = None,
+    format: LiveOutput = LiveFormat.text,
+) -> None:
+    """Replay a file in real time, and predict as if it were spoken now."""
+    from emofuse.interfaces.listen import replay
+
+    _follow(replay(file, speed), file.name, model, url, token_file, format)
+
+
+@app.command()
+def listen(
+    device: Annotated[str | None, typer.Option(help="Microphone: name or number; default: the system's.")] = None,
+    model: Model = "default",
+    url: Url = None,
+    token_file: Token = None,
+    format: LiveOutput = LiveFormat.text,
+) -> None:
+    """Predict what a microphone hears, until Ctrl-C."""
+    from emofuse.interfaces.listen import microphone
+
+    _follow(microphone(device), "microphone", model, url, token_file, format)
+
+
+def _follow(blocks: Any, source: str, model: str, url: str | None, token_file: Path | None, format: str) -> None:
+    from emofuse.interfaces.listen import first_token, follow, follow_server
+    from emofuse.predictor import load
+
+    if url is not None:
+        follow_server(blocks, url, first_token(token_file), source, format == "json")
+    else:
+        _one_thread()
+        follow(blocks, load(model), source, format == "json")
+
+
 @app.command()
 def extract(
     features: Annotated[list[str], typer.Argument(metavar="FEATURE", help="Names as `emofuse features` lists them.")],

@@ -14,6 +14,7 @@ _MODALITIES = ("speech", "visual", "text")
 _HEADINGS = {"time": "time", "speaker": "speaker", "emotion": "emotion", "percent": "", "bar": ""}
 _HEADINGS |= {"evidence": "from", "text": "text"}
 _BAR_CELLS, _SPEAKER_CELLS, _TEXT_CELLS = 6, 12, 16  # the latter two: widest name, narrowest text
+LIVE_WIDTH = 80
 _COLOURS = {
     "happy": "yellow",
     "excited": "bright_yellow",
@@ -65,6 +66,16 @@ def text_table(timeline: Timeline, console: Console) -> None:
     notes += [", ".join(f"{m[0].upper()} {m}" for m in modalities) + ", - not there"] if modalities else []
     if notes:
         console.print(Text("; ".join(notes), "dim"))
+
+
+def live_line(p: Prediction, is_final: bool) -> str:
+    """One utterance while people are talking, at most `LIVE_WIDTH` characters; one that goes on ends in dots."""
+    when = f"{_clock(p.start_s, 0)} - {_clock(p.end_s, 0)}"
+    label = one_line(p.label) + "?" * p.unsure
+    said = " ".join(filter(None, (one_line(p.speaker or ""), one_line(p.text or ""))))
+    line = Text(f"{when:16}  {label:10} {p.confidence:>4.0%}  {said}".rstrip())
+    _shorten(line, LIVE_WIDTH - 4, "...")
+    return line.plain + ("" if is_final else " ...")
 
 
 def _listed(names: Sequence[str]) -> str:

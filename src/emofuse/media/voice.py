@@ -47,6 +47,36 @@ def _network() -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
+class SpeechProbabilities:
+    """The probability of speech, frame by frame, of sound that comes piece by piece."""
+
+    def __init__(self) -> None:
+        """At the beginning of the sound."""
+        self._state = [np.zeros((1, 1, 128), np.float32)] * 2
+        self._pending = np.zeros(_CONTEXT_SAMPLES, np.float32)  # the context, then samples that fill no frame yet
+
+    def push(self, block: np.ndarray) -> np.ndarray:
+        """float32 (n_frames,) in [0, 1] of the frames that (n_samples,) at 16 kHz in [-1, 1] make whole."""
+        self._pending = np.concatenate([self._pending, np.asarray(block, np.float32)])
+        found = []
+        while (n_frames := (len(self._pending) - _CONTEXT_SAMPLES) // FRAME_SAMPLES) > 0:
+            found.append(self._run(min(n_frames, _MAX_FRAMES)))
+        return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+    def end(self) -> np.ndarray:
+        """The same of what is left, filled up with silence: of no frame or one."""
+        left = len(self._pending) - _CONTEXT_SAMPLES
+        return self.push(np.zeros(FRAME_SAMPLES - left, np.float32)) if left else np.zeros(0, np.float32)
+
+    def _run(self, n_frames: int) -> np.ndarray:
+        used = self._pending[: _CONTEXT_SAMPLES + n_frames * FRAME_SAMPLES]
+        frames = np.lib.stride_tricks.sliding_window_view(used, _CONTEXT_SAMPLES + FRAME_SAMPLES)[::FRAME_SAMPLES]
+        given = {"input": frames, "h": self._state[0], "c": self._state[1]}
+        probabilities, *self._state = _network().run(None, given)
+        self._pending = self._pending[n_frames * FRAME_SAMPLES :]
+        return np.asarray(probabilities).reshape(-1)
+
+
 def speech_probabilities(blocks: Iterable[np.ndarray]) -> np.ndarray:
     """Probability of speech in every frame of 32 ms, in bounded memory.
 
@@ -56,27 +86,8 @@ def speech_probabilities(blocks: Iterable[np.ndarray]) -> np.ndarray:
     Returns:
         float32 (n_frames,) in [0, 1]; the last frame is filled up with silence.
     """
-    state = [np.zeros((1, 1, 128), np.float32)] * 2
-    pending = np.zeros(_CONTEXT_SAMPLES, np.float32)  # the context, then samples that do not fill a frame yet
-    found: list[np.ndarray] = []
-
-    def run(n_frames: int) -> None:
-        nonlocal pending, state
-        window = _CONTEXT_SAMPLES + FRAME_SAMPLES
-        used = pending[: _CONTEXT_SAMPLES + n_frames * FRAME_SAMPLES]
-        frames = np.lib.stride_tricks.sliding_window_view(used, window)[::FRAME_SAMPLES]
-        probabilities, *state = _network().run(None, {"input": frames, "h": state[0], "c": state[1]})
-        found.append(np.asarray(probabilities).reshape(-1))
-        pending = pending[n_frames * FRAME_SAMPLES :]
-
-    for block in blocks:
-        pending = np.concatenate([pending, np.asarray(block, np.float32)])
-        while (n_frames := (len(pending) - _CONTEXT_SAMPLES) // FRAME_SAMPLES) > 0:
-            run(min(n_frames, _MAX_FRAMES))
-    if len(pending) > _CONTEXT_SAMPLES:
-        pending = np.pad(pending, (0, _CONTEXT_SAMPLES + FRAME_SAMPLES - len(pending)))
-        run(1)
-    return np.concatenate(found) if found else np.zeros(0, np.float32)
+    stream = SpeechProbabilities()
+    return np.concatenate([*(stream.push(block) for block in blocks), stream.end()])
 
 
 def find_speech(

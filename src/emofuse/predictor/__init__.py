@@ -161,6 +161,17 @@ class Predictor:
             self._pool(Utterance(s), row, source) for s, row in zip(segments, zip(*judged, strict=True), strict=True)
         ]
 
+    def conclude_last(
+        self, observed: "Sequence[Observed]", segments: Sequence[Segment], source: str
+    ) -> Prediction | None:
+        """`conclude` of the last utterance alone: only a contextual part looks at those before."""
+        judged: list[Judgement | None] = []
+        for i, part in enumerate(self.parts):
+            seen = len(observed) if part.level == "conversation" else 1
+            speakers = [segment.speaker for segment in segments[-seen:]]
+            judged.append(part.conclude([o[i] for o in observed[-seen:]], speakers)[-1])
+        return self._pool(Utterance(segments[-1]), judged, source)
+
     def _pool(self, u: Utterance, judged: Sequence[Judgement | None], source: str) -> Prediction | None:
         """What the parts say of one utterance, taken together."""
         rows = [(p, r, j) for p, r, j in zip(self.parts, self.reliabilities, judged, strict=True) if j is not None]

@@ -31,6 +31,7 @@ from emofuse.server.page import add_page
 from emofuse.server.sandbox import CrashError, LimitError, StoppedError
 from emofuse.server.service import Bounds, BusyError, Service
 from emofuse.server.settings import ServerSettings
+from emofuse.server.stream import add_stream
 from emofuse.server.uploads import FILES, Format, Options, Upload, receive
 
 MEDIA_TYPES = {
@@ -163,6 +164,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     _add_routes(app)
     _add_handlers(app)
     add_page(app)
+    add_stream(app)
     app.add_middleware(Guard, settings=settings, metrics=metrics, public=("/static-offline-docs/", "/page/"))
     return app
 

@@ -30,6 +30,12 @@ class Metrics:
         )
         self.crashes = Counter("emofuse_decoder_crashes", "Decoders that died.", registry=r)
         self.jobs = Gauge("emofuse_jobs", "Jobs by state.", ["state"], registry=r)
+        self.live = Histogram(
+            "emofuse_live_seconds",
+            "Time from the end of a live utterance, as voice activity finds it, to its final prediction.",
+            buckets=SECONDS[:8],
+            registry=r,
+        )
         self.streams = Gauge("emofuse_streams", "Live connections.", registry=r)
 
     def text(self) -> bytes:

@@ -137,7 +137,7 @@ def _child(pipe: Connection, work: Work, folder: str, given: dict[str, Any], lim
         pipe.send_bytes(json.dumps(message).encode())
 
     try:
-        _limit(limits)
+        limit(limits)
         result = work(given, lambda what, share: say({"progress": [what, share]}))
     except MemoryError:
         say({"error": "LimitError", "message": f"needs more than {limits.memory // 1_000_000} MB to decode"})
@@ -149,7 +149,7 @@ def _child(pipe: Connection, work: Work, folder: str, given: dict[str, Any], lim
         say({"result": result})
 
 
-def _limit(limits: Limits) -> None:
+def limit(limits: Limits) -> None:
     """Hold this process to its limits, where the system can (Windows has none: the wall clock is left)."""
     try:
         import resource

@@ -66,7 +66,15 @@ class Bounds:
 
 
 class Service:
-    """A model, the processes that decode for it, and what is inside at the moment."""
+    """A model, the processes that decode for it, and what is inside at the moment.
+
+    Attributes:
+        predictor: The model.
+        recogniser: Finds words; None: none does.
+        inference: The thread in which the model runs.
+        n_streams: Live connections.
+        spool: Folder of the requests' folders.
+    """
 
     def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
         """Load the model.
@@ -75,7 +83,7 @@ class Service:
             ConfigError, DataError: The model or the recogniser cannot be loaded or served.
         """
         self.settings, self.metrics = settings, metrics
-        sandbox.prepare("emofuse.server.decoding")
+        sandbox.prepare("emofuse.server.decoding", "emofuse.server.container_stream")
         self.predictor: Predictor = load(settings.model, settings.threshold)
         extracted = [part.features["visual"].extractor for part in self.predictor.parts if "visual" in part.features]
         refuse_pictures([extractor.name for extractor in extracted if extractor is not None])
@@ -83,7 +91,7 @@ class Service:
         self.inference = Inference(self.predictor, 1, metrics.batch.observe)
         # One place more than requests have, so that a job goes on however many requests there are.
         self._decoders = ThreadPoolExecutor(settings.workers + 1, "decoder")
-        self._n_inside = self._n_uploads = 0
+        self._n_inside = self._n_uploads = self.n_streams = 0
         self._pace_s = 0.5  # what a request has taken lately
         self.spool = settings.state / "spool"
         shutil.rmtree(self.spool, ignore_errors=True)  # what a killed server has left
