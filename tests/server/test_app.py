@@ -330,3 +330,13 @@ def test_slow_uploads_are_ended(client: TestClient, monkeypatch: pytest.MonkeyPa
         server.should_exit = True
         thread.join()
     assert 'status="499"' in client.get("/metrics").text
+
+
+def test_a_recording_sent_as_a_form_is_told_so(client: TestClient, example_clip: Path) -> None:
+    """As `curl --data-binary @FILE` does when it is not told better."""
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = client.post("/v1/predict", content=example_clip.read_bytes(), headers=headers)
+    assert answer.status_code == 422
+    assert "say so: Content-Type: audio/wav" in answer.json()["detail"]
+    large = client.post("/v1/predict", content=b"0" * 2_000_000, headers=headers)
+    assert large.status_code == 413

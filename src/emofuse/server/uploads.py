@@ -100,9 +100,15 @@ async def receive(request: Request, folder: Path, max_bytes: int, deadline: floa
     if kind == "multipart/form-data":
         return await _multipart(request, body, folder)
     if in_memory:
-        pieces = [piece async for piece in body]
-        fields = parse_qsl(b"".join(pieces).decode("utf-8", "replace"), keep_blank_values=True)
-        return Upload(folder, _options(_query(request) | dict(fields)))
+        try:
+            content = b"".join([piece async for piece in body])
+            fields = parse_qsl(content.decode("utf-8"), keep_blank_values=True)
+            return Upload(folder, _options(_query(request) | dict(fields)))
+        except (HTTPException, UnicodeDecodeError) as error:
+            reason = error.detail if isinstance(error, HTTPException) else "it is no text"
+            code = error.status_code if isinstance(error, HTTPException) else 422
+            hint = "if it is a recording, say so: Content-Type: audio/wav or the like"
+            raise HTTPException(code, f"the body was sent as form fields, but {reason}; {hint}") from None
     options = _options(_query(request))
     name = safe_name(options.name)
     place = folder / "media" / name
