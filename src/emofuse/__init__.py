@@ -4,7 +4,11 @@
 ``emofuse.Client(URL).predict("talk.mp4")`` the same, made by a server.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# By default onnxruntime (since 1.32) writes down what it is used for and sends it to its maker. Nothing leaves here.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from emofuse.client import Client
