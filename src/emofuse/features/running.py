@@ -8,7 +8,11 @@ PRIOR = 2.0
 """Utterances that the mean of the training data counts for against a speaker's own."""
 
 
-def running_deviation(X: np.ndarray, speakers: Sequence[str | None]) -> np.ndarray:
+Heard = dict[str, tuple[np.ndarray, int]]
+"""Speaker to the sum of what has been heard of them, and how many utterances that were."""
+
+
+def running_deviation(X: np.ndarray, speakers: Sequence[str | None], heard: Heard | None = None) -> np.ndarray:
     """Deviation from the running mean of a speaker's utterances of one dialogue, this one included.
 
     The mean starts at 0, the training mean of standardised features, and moves to the speaker's own
@@ -19,12 +23,13 @@ def running_deviation(X: np.ndarray, speakers: Sequence[str | None]) -> np.ndarr
     Args:
         X: ``(n_utterances, dim)``, standardised, in order of time.
         speakers: Who says each.
+        heard: Of the dialogue before `X`, where that is only its end; what is heard in `X` is added.
 
     Returns:
         ``(n_utterances, dim)``, of the type of `X`.
     """
     result = np.empty_like(X)
-    heard: dict[str, tuple[np.ndarray, int]] = {}
+    heard = {} if heard is None else heard
     for i, (x, speaker) in enumerate(zip(X, speakers, strict=True)):
         total, n = heard.get(speaker, (np.zeros_like(x), 0)) if speaker is not None else (np.zeros_like(x), 0)
         total, n = total + x, n + 1

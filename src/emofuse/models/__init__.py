@@ -37,6 +37,7 @@ class System:
         config: Configuration class, whose defaults are the paper's sizes.
         build: Configuration to network.
         overrides: Configuration values that make this system out of the family.
+        recurrent: Whether LSTMs alone carry the past, so that `forward` takes their `memory` (see `goes_on`).
         extractor, pooling: The speech feature that the system is defined by, whatever a recipe gives the others.
     """
 
@@ -46,6 +47,7 @@ class System:
     config: type
     build: Callable[[Any], nn.Module]
     overrides: dict[str, Any]
+    recurrent: bool = False
     extractor: str = ""
     pooling: str = "statistics"
 
@@ -56,14 +58,14 @@ def _cma(**overrides: Any) -> System:
 
 
 def _mman(build: Callable[[MMANConfig], nn.Module], modalities: tuple[str, ...] = _MODALITIES) -> System:
-    return System(_MMAN_PAPER, "conversation", modalities, MMANConfig, build, {})
+    return System(_MMAN_PAPER, "conversation", modalities, MMANConfig, build, {}, recurrent=True)
 
 
 def _bclstm(modality: str | None = None, **overrides: Any) -> System:
     """Level 2, or level 1 of a modality."""
     network = BcLSTM if modality is None else lambda c: UnimodalContext(c, modality)
     modalities = _MODALITIES if modality is None else (modality,)
-    return System("Poria et al. 2017", "conversation", modalities, BcLSTMConfig, network, overrides)
+    return System("Poria et al. 2017", "conversation", modalities, BcLSTMConfig, network, overrides, recurrent=True)
 
 
 def _alignment(**overrides: Any) -> System:
@@ -124,6 +126,14 @@ def system(name: str) -> System:
         return MODELS[name]
     except KeyError:
         raise ConfigError(f"unknown system {name!r}; known: {', '.join(MODELS)}") from None
+
+
+def goes_on(name: str, config: Any) -> bool:
+    """Whether a system can judge a conversation piece by piece at the cost of the new utterances alone.
+
+    Its `forward` then takes ``memory``, see `emofuse.models.layers.PaddedLSTM`.
+    """
+    return system(name).recurrent and config.context != "both"
 
 
 def make_config(name: str, **settings: Any) -> Any:

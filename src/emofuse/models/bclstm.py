@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from emofuse.models.conversation import Context, ConversationConfig, visible
-from emofuse.models.layers import PaddedLSTM
+from emofuse.models.layers import Memory, PaddedLSTM
 from emofuse.models.mman import StagedFusion
 
 
@@ -42,14 +42,17 @@ class ContextNetwork(nn.Module):
         self.dense = nn.Linear(config.n_hidden * (2 if both else 1), config.n_dense)
         self.output = nn.Linear(config.n_dense, config.n_classes)
 
-    def features(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, utterances, n_input), (batch,) -> Z (batch, utterances, n_dense), not negative."""
-        h = self.lstm(self.dropout(x), lengths)
+    def features(self, x: Tensor, lengths: Tensor, memory: Memory | None = None) -> Tensor:
+        """(batch, utterances, n_input), (batch,) -> Z (batch, utterances, n_dense), not negative.
+
+        `memory`: see `PaddedLSTM`.
+        """
+        h = self.lstm(self.dropout(x), lengths, memory)
         return torch.relu(self.dense(self.dropout(h)))
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, utterances, n_input), (batch,) -> logits (batch, utterances, n_classes)."""
-        return self.output(self.dropout(self.features(x, lengths)))
+    def forward(self, x: Tensor, lengths: Tensor, memory: Memory | None = None) -> Tensor:
+        """(batch, utterances, n_input), (batch,) -> logits (batch, utterances, n_classes); `memory`: see `features`."""
+        return self.output(self.dropout(self.features(x, lengths, memory)))
 
 
 class UnimodalContext(nn.Module):
@@ -61,13 +64,18 @@ class UnimodalContext(nn.Module):
         self.modality, self.modalities = modality, tuple(config.feature_dims)
         self.network = ContextNetwork(config.feature_dims[modality], config)
 
-    def features(self, lengths: Tensor, present: Tensor | None, features: dict[str, Tensor]) -> Tensor:
+    def features(
+        self, lengths: Tensor, present: Tensor | None, features: dict[str, Tensor], memory: Memory | None = None
+    ) -> Tensor:
         """What level 2 sees: (batch, utterances, n_dense)."""
-        return self.network.features(visible(features, self.modalities, lengths, present)[self.modality], lengths)
+        x = visible(features, self.modalities, lengths, present)[self.modality]
+        return self.network.features(x, lengths, memory)
 
-    def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
+    def forward(
+        self, lengths: Tensor, present: Tensor | None = None, memory: Memory | None = None, **features: Tensor
+    ) -> Tensor:
         """Lengths (batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes)."""
-        return self.network(visible(features, self.modalities, lengths, present)[self.modality], lengths)
+        return self.network(visible(features, self.modalities, lengths, present)[self.modality], lengths, memory)
 
 
 class BcLSTM(StagedFusion):
@@ -87,7 +95,9 @@ class BcLSTM(StagedFusion):
         self.parts = nn.ModuleDict({f"{family}-{m}": UnimodalContext(config, m) for m in config.feature_dims})
         self.network = ContextNetwork(config.n_dense * len(self.parts), config)
 
-    def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
+    def forward(
+        self, lengths: Tensor, present: Tensor | None = None, memory: Memory | None = None, **features: Tensor
+    ) -> Tensor:
         """(batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes); `present` as in `visible`."""
-        z = [part.features(lengths, present, features) for part in self.parts.values()]  # type: ignore[operator]
-        return self.network(torch.cat(z, dim=-1), lengths)
+        z = [part.features(lengths, present, features, memory) for part in self.parts.values()]  # type: ignore[operator]
+        return self.network(torch.cat(z, dim=-1), lengths, memory)

@@ -103,6 +103,10 @@ def statistics_pooling(x: Tensor, mask: Tensor, eps: float = 1e-6) -> Tensor:
     return torch.cat([mean, torch.sqrt(variance + eps)], dim=-1)
 
 
+Memory = dict[nn.Module, tuple[Tensor, Tensor]]
+"""The states (h, c) in which the LSTMs of a model have stopped, to go on from there when more of a sequence comes."""
+
+
 class PaddedLSTM(nn.LSTM):
     """A batch-first LSTM over padded sequences; a backward direction starts at each sequence's own end."""
 
@@ -110,12 +114,20 @@ class PaddedLSTM(nn.LSTM):
         """Sizes as `torch.nn.LSTM`."""
         super().__init__(input_size, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional)
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:  # type: ignore[override]
-        """(batch, time, channels), (batch,) -> (batch, time, n_directions * hidden); padded steps are zero."""
+    def forward(self, x: Tensor, lengths: Tensor, memory: Memory | None = None) -> Tensor:  # type: ignore[override]
+        """(batch, time, channels), (batch,) -> (batch, time, n_directions * hidden); padded steps are zero.
+
+        With `memory` the sequences go on where those of the last call with it ended, and nothing in `x` may be
+        padding. The states in it are replaced, not changed: a shallow copy keeps what was.
+        """
         mask = length_mask(lengths, x.shape[1])
         if not self.bidirectional:  # the past cannot see the padding behind it, so packing buys nothing
-            output, _ = super().forward(x)
+            output, state = super().forward(x, None if memory is None else memory.get(self))
+            if memory is not None:
+                memory[self] = state
             return output * mask[..., None]
+        if memory is not None:
+            raise ValueError("an LSTM of both directions cannot go on from a memory: its past depends on its future")
         if x.is_cuda:  # cuDNN has a kernel for packed sequences
             packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
             output, _ = super().forward(packed)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emofuse.errors import ConfigError
-from emofuse.models.layers import PaddedLSTM, classifier_head, zero_missing
+from emofuse.models.layers import Memory, PaddedLSTM, classifier_head, zero_missing
 
 MODALITIES = ("speech", "visual", "text")
 
@@ -85,20 +85,20 @@ class ContextualLSTM(nn.Module):
         n_output = config.n_hidden * (2 if both else 1)
         self.head = classifier_head(n_output, config.n_dense, config.n_classes, config.dropout)
 
-    def forward(self, x: Tensor, lengths: Tensor, turns: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor, turns: Tensor | None = None, memory: Memory | None = None) -> Tensor:
         """(batch, utterances, n_input), (batch,), (batch, utterances, N_TURNS) -> (batch, utterances, n_classes).
 
-        Without `turns` every speaker counts as unknown.
+        Without `turns` every speaker counts as unknown. `memory`: see `PaddedLSTM`.
         """
         x = self.input_dropout(x)
         if self.turns:
             x = torch.cat([x, x.new_zeros(*x.shape[:2], N_TURNS) if turns is None else turns], dim=-1)
-        return self.head(self.dropout(self._in_context(x, lengths)))
+        return self.head(self.dropout(self._in_context(x, lengths, memory)))
 
-    def _in_context(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def _in_context(self, x: Tensor, lengths: Tensor, memory: Memory | None) -> Tensor:
         """(batch, utterances, n_input) -> (batch, utterances, n_output)."""
         if not self.alone:
-            return self.lstm(x, lengths)
+            return self.lstm(x, lengths, memory)
         every = x.flatten(0, 1)[:, None]  # each utterance a dialogue of its own
         return self.lstm(every, lengths.new_ones(len(every))).reshape(*x.shape[:2], -1)
 
@@ -112,19 +112,22 @@ class EarlyFusion(nn.Module):
         self.columns = {m: i for i, m in enumerate(config.feature_dims) if m in modalities}
         self.block = ContextualLSTM(sum(config.feature_dims[m] for m in modalities), 2, config)
 
-    def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
+    def forward(
+        self, lengths: Tensor, present: Tensor | None = None, memory: Memory | None = None, **features: Tensor
+    ) -> Tensor:
         """Logits of the utterances of conversations.
 
         Args:
             lengths: (batch,) utterances.
             present: (batch, utterances, n_modalities), True where a modality is there; None: all of them.
+            memory: What the utterances before have left, of conversations that go on; see `PaddedLSTM`.
             features: Modality to (batch, utterances, dim).
 
         Returns:
             (batch, utterances, n_classes).
         """
         x = [zero_missing(features[m], None if present is None else present[..., i]) for m, i in self.columns.items()]
-        return self.block(torch.cat(x, dim=-1), lengths, features.get("turns"))
+        return self.block(torch.cat(x, dim=-1), lengths, features.get("turns"), memory)
 
 
 class MultiModalAttention(nn.Module):
@@ -176,10 +179,12 @@ class MultiModalFusion(nn.Module):
         self.attention = MultiModalAttention(config.d_model, len(dims), config.attention)
         self.block = ContextualLSTM(config.d_model * len(dims), 1, config)
 
-    def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
+    def forward(
+        self, lengths: Tensor, present: Tensor | None = None, memory: Memory | None = None, **features: Tensor
+    ) -> Tensor:
         """As `EarlyFusion.forward`."""
         attended = self.attention(self._stacked(present, features), present)
-        return self.block(attended.flatten(-2), lengths, features.get("turns"))
+        return self.block(attended.flatten(-2), lengths, features.get("turns"), memory)
 
     def modality_weights(self, present: Tensor | None = None, **features: Tensor) -> dict[str, Tensor]:
         """Attention that each modality receives, the mean over the asking ones: (batch, utterances) each.
@@ -222,13 +227,20 @@ class StagedFusion(nn.Module):
                 part.eval()
         return self
 
-    def fusion_input(self, lengths: Tensor, features: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
+    def fusion_input(
+        self,
+        lengths: Tensor,
+        features: dict[str, Tensor],
+        present: Tensor | None = None,
+        memory: Memory | None = None,
+    ) -> Tensor:
         """Class probabilities of every part, concatenated: (batch, utterances, n_parts * n_classes).
 
         A part that has none of its modalities in an utterance knows the past alone. It abstains: the
         mean of the others stands in its place, so that the fusion sees what it knows from training.
         """
-        p = torch.stack([part(lengths, present, **features).softmax(-1) for part in self.parts.values()], dim=-2)
+        logits = [part(lengths, present, memory=memory, **features) for part in self.parts.values()]
+        p = torch.stack(logits, dim=-2).softmax(-1)
         if present is not None:
             p = fill_absent(p, torch.stack([present[..., columns].any(-1) for columns in self.columns], dim=-1))
         return p.flatten(-2)
@@ -255,9 +267,12 @@ class LateFusion(StagedFusion):
         self.columns = [[i] for i in range(len(self.parts))]
         self.block = ContextualLSTM(config.n_classes * len(self.parts), 1, config)
 
-    def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
+    def forward(
+        self, lengths: Tensor, present: Tensor | None = None, memory: Memory | None = None, **features: Tensor
+    ) -> Tensor:
         """As `EarlyFusion.forward`."""
-        return self.block(self.fusion_input(lengths, features, present), lengths, features.get("turns"))
+        p = self.fusion_input(lengths, features, present, memory)
+        return self.block(p, lengths, features.get("turns"), memory)
 
 
 class MMAN(StagedFusion):
@@ -282,6 +297,8 @@ class MMAN(StagedFusion):
             self.output.weight.copy_(4 / len(parts) * torch.eye(config.n_classes).repeat(1, len(parts)))
             self.output.bias.zero_()
 
-    def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
+    def forward(
+        self, lengths: Tensor, present: Tensor | None = None, memory: Memory | None = None, **features: Tensor
+    ) -> Tensor:
         """As `EarlyFusion.forward`."""
-        return self.output(self.fusion_input(lengths, features, present))
+        return self.output(self.fusion_input(lengths, features, present, memory))

@@ -19,6 +19,7 @@ from emofuse.media.segment import Segment
 from emofuse.media.sound import ArraySound
 from emofuse.prediction import Moment, Prediction, Timeline, WordEvidence, to_pandas
 from emofuse.predictor.part import Judgement, Part
+from emofuse.predictor.past import Past
 from emofuse.protocol.pool import Reliability, discounted, pool
 from emofuse.recording import FaceFinder, Progress, Recording, Sources, Utterance, find_recording, open_recording
 
@@ -26,6 +27,7 @@ __all__ = [
     "FaceFinder",
     "Moment",
     "Part",
+    "Past",
     "Prediction",
     "Predictor",
     "Recogniser",
@@ -152,25 +154,24 @@ class Predictor:
         return list(zip(*[part.observe(utterances) for part in self.parts], strict=True))
 
     def conclude(
-        self, observed: "Sequence[Observed]", segments: Sequence[Segment], source: str
+        self,
+        observed: "Sequence[Observed]",
+        segments: Sequence[Segment],
+        source: str,
+        past: Sequence[Past] | None = None,
     ) -> list[Prediction | None]:
-        """Predictions of the utterances of one conversation, from what `observe` gave, in order of time."""
-        speakers = [segment.speaker for segment in segments]
-        judged = [part.conclude([o[i] for o in observed], speakers) for i, part in enumerate(self.parts)]
-        return [
-            self._pool(Utterance(s), row, source) for s, row in zip(segments, zip(*judged, strict=True), strict=True)
-        ]
+        """Predictions of the utterances of one conversation, from what `observe` gave, in order of time.
 
-    def conclude_last(
-        self, observed: "Sequence[Observed]", segments: Sequence[Segment], source: str
-    ) -> Prediction | None:
-        """`conclude` of the last utterance alone: only a contextual part looks at those before."""
-        judged: list[Judgement | None] = []
-        for i, part in enumerate(self.parts):
-            seen = len(observed) if part.level == "conversation" else 1
-            speakers = [segment.speaker for segment in segments[-seen:]]
-            judged.append(part.conclude([o[i] for o in observed[-seen:]], speakers)[-1])
-        return self._pool(Utterance(segments[-1]), judged, source)
+        `past`, one a part, is of the conversation before them; see `Part.conclude`.
+        """
+        speakers = [segment.speaker for segment in segments]
+        pasts = [None] * len(self.parts) if past is None else past
+        judged = [
+            part.conclude([o[i] for o in observed], speakers, before)
+            for i, (part, before) in enumerate(zip(self.parts, pasts, strict=True))
+        ]
+        rows = zip(*judged, strict=True)
+        return [self._pool(Utterance(segment), row, source) for segment, row in zip(segments, rows, strict=True)]
 
     def _pool(self, u: Utterance, judged: Sequence[Judgement | None], source: str) -> Prediction | None:
         """What the parts say of one utterance, taken together."""

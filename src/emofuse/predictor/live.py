@@ -1,6 +1,5 @@
 """Predictions while people are talking: provisional ones of an utterance under way, a final one when it has ended."""
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -9,15 +8,12 @@ import numpy as np
 from emofuse.media.segment import Segment
 from emofuse.media.voice_stream import LIVE, Spoken, VoiceStream
 from emofuse.prediction import Prediction
-from emofuse.predictor import Observed, Predictor
+from emofuse.predictor import Observed, Past, Predictor
 from emofuse.recording import Utterance
 from emofuse.recording.utterances import AUDIBLE
 
 REACH_S = 2.0
 """Words that come so soon after an utterance has ended are still its own."""
-
-MAX_PAST = 500
-"""Utterances of the past that a contextual model is given: more than an hour of talk."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,8 @@ class Live:
                 print(found.kind, found.prediction)
 
     Words may come with it (`say`): while an utterance is under way, or within `REACH_S` after its end, they are its
-    own; else they are the next one's. A contextual model sees the utterances before, never those after.
+    own; else they are the next one's. What a contextual model knows of the utterances before is carried from one to the
+    next, so that each costs the same; it never waits for those after.
 
     Args:
         predictor: The model.
@@ -71,7 +68,8 @@ class Live:
         self._words: list[str] = []
         self._speaker: str | None = None
         self._last: Utterance | None = None
-        self._past: deque[tuple[Observed, Segment]] = deque(maxlen=MAX_PAST)
+        self._before = [Past() for _ in predictor.parts]  # the last final one
+        self._past = [Past() for _ in predictor.parts]  # what comes
 
     # What is heard and what is made of it are apart, so that a server can judge elsewhere.
 
@@ -99,13 +97,12 @@ class Live:
 
     def conclude(self, heard: Heard, observed: Observed) -> LivePrediction:
         """The prediction, from what `Predictor.observe` gave of the utterance; a final one is remembered."""
-        segment = heard.utterance.segment
-        if heard.kind == "revised" and self._past:
-            self._past.pop()
-        past = [*self._past, (observed, segment)]
+        past = [p.copy() for p in (self._before if heard.kind == "revised" else self._past)]
+        if heard.kind == "final":
+            self._before = [p.copy() for p in past]
+        (prediction,) = self.predictor.conclude([observed], [heard.utterance.segment], self.source, past)
         if heard.kind != "provisional":
-            self._past.append((observed, segment))
-        prediction = self.predictor.conclude_last([o for o, _ in past], [s for _, s in past], self.source)
+            self._past = past
         return LivePrediction(heard.number, heard.kind, prediction)
 
     def push(self, block: np.ndarray) -> Iterator[LivePrediction]:

@@ -13,13 +13,14 @@ from emofuse.checkpoint import Checkpoint
 from emofuse.errors import ConfigError, DataError
 from emofuse.features.extractor import Extractor
 from emofuse.media.audio import MIN_SECONDS, SAMPLE_RATE
-from emofuse.models import system
+from emofuse.models import goes_on, system
 from emofuse.models.cma import CMA
 from emofuse.models.minilm import MiniLM
 from emofuse.models.mman import MMAN, MultiModalFusion
 from emofuse.prediction import Moment
 from emofuse.predictor.evidence import leave_out, leave_out_words
 from emofuse.predictor.moments import MOMENT_S, OVERLAP_S, WINDOW_S, merge_moments, moments_of, window_starts
+from emofuse.predictor.past import Past
 from emofuse.protocol.feature import pool_rows, speech_array
 from emofuse.protocol.fitted import FittedFeature, feature_from_state
 from emofuse.recording import Utterance
@@ -63,6 +64,7 @@ class Part:
         self.level = system(checkpoint.system).level
         self.temperature, self.provenance = checkpoint.temperature * temperature, checkpoint.provenance
         self.turns = getattr(checkpoint.model_config, "turns", False)
+        self.goes_on = self.level == "conversation" and goes_on(checkpoint.system, checkpoint.model_config)
         self.features: dict[str, FittedFeature] = {}
         for modality in checkpoint.modalities:
             meta, arrays = checkpoint.features[modality], checkpoint.feature_arrays.get(modality, {})
@@ -112,28 +114,49 @@ class Part:
         self,
         observed: "Sequence[Observation]",
         speakers: Sequence[str | None] | None = None,
+        past: Past | None = None,
     ) -> list[Judgement | None]:
         """Judgements of the utterances of one conversation, from what `observe` gave, in order.
 
         A contextual system sees the utterances before (one of both directions also those after); those that
-        it could not observe are not among them. `speakers` are the utterances', for a system that asks.
+        it could not observe are not among them. `speakers` are the utterances', for a system that asks. `past` is
+        of the conversation before the first of them, and afterwards of what was before and of them.
         """
         judged = [o if isinstance(o, Judgement) else None for o in observed]
         vectors = {i: o for i, o in enumerate(observed) if isinstance(o, dict)}
         if not vectors:
             return judged
-        rows = {m: np.stack([v.get(m, f.absent) for v in vectors.values()]) for m, f in self.features.items()}
-        present = {m: np.array([m in v for v in vectors.values()]) for m in self.features}
         who = [None if speakers is None else speakers[i] for i in vectors]
-        arrays = {m: f.in_dialogue(rows[m], who, present[m]) for m, f in self.features.items()}
-        inputs = self._collate(arrays, present, speaker_turns(who) if self.turns else None)
-        with torch.inference_mode():
-            logits = self.model(**inputs).double().numpy()[0] / self.temperature
-            shares = self._modality_weights(inputs)
+        logits, shares = self._in_conversation(list(vectors.values()), who, past)
         for row, (i, there) in enumerate(vectors.items()):
-            weights = {m: float(shares[m][0, row]) if shares else 1 / len(there) for m in there}
+            weights = {m: float(shares[m][row]) if shares else 1 / len(there) for m in there}
             judged[i] = Judgement(softmax(logits[row]), tuple(there), weights=weights)
         return judged
+
+    def _in_conversation(
+        self, vectors: Sequence[dict[str, np.ndarray]], who: Sequence[str | None], past: Past | None
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Calibrated logits (n, n_classes) of utterances, and modality to its share (n,) if the system has any."""
+        n_before = 0
+        if past is not None and not self.goes_on:
+            n_before, before = len(past.window), list(past.window)
+            past.window.extend(zip(vectors, who, strict=True))
+            vectors, who = [*(v for v, _ in before), *vectors], [*(s for _, s in before), *who]
+        carried = past if self.goes_on else None
+        rows = {m: np.stack([v.get(m, f.absent) for v in vectors]) for m, f in self.features.items()}
+        present = {m: np.array([m in v for v in vectors]) for m in self.features}
+        heard = {m: None if carried is None else carried.heard.setdefault(m, {}) for m in self.features}
+        arrays = {m: f.in_dialogue(rows[m], who, present[m], heard[m]) for m, f in self.features.items()}
+        turns = speaker_turns([*(carried.speakers if carried else ()), *who])[-len(who) :] if self.turns else None
+        inputs = self._collate(arrays, present, turns)
+        with torch.inference_mode():
+            memory = {} if carried is None else {"memory": carried.memory}
+            logits = self.model(**inputs, **memory).double().numpy()[0] / self.temperature
+            shares = {m: x[0].numpy() for m, x in self._modality_weights(inputs).items()}
+        if carried is not None:
+            first = next((s for s in (carried.speakers[0], *who) if s is not None), None)
+            carried.speakers = first, who[-1]
+        return logits[n_before:], {m: x[n_before:] for m, x in shares.items()}
 
     def judge(self, utterances: Sequence[Utterance]) -> list[Judgement | None]:
         """Judge the utterances of one conversation; see `conclude`."""

@@ -13,7 +13,7 @@ from emofuse.errors import ConfigError
 from emofuse.features.extractor import Extractor
 from emofuse.features.lexical import WordVectors
 from emofuse.features.projection import Projection, fit_projection
-from emofuse.features.running import running_deviation
+from emofuse.features.running import Heard, running_deviation
 from emofuse.features.wordpieces import WordPieces
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.models import make_config
@@ -47,15 +47,18 @@ class FittedFeature:
             return self.extractor.rate_hz or 0.0
         return {"waveform": SAMPLE_RATE, "spectrogram": 100.0}.get(self.config.kind, 0.0)
 
-    def in_dialogue(self, rows: np.ndarray, speakers: Sequence[str | None], present: np.ndarray) -> np.ndarray:
+    def in_dialogue(
+        self, rows: np.ndarray, speakers: Sequence[str | None], present: np.ndarray, heard: Heard | None = None
+    ) -> np.ndarray:
         """(n_utterances, n) transformed rows of a dialogue in order -> (n_utterances, dim) as the model sees them.
 
-        Rows that are not `present`, (n_utterances,), do not count as something that their speaker said.
+        Rows that are not `present`, (n_utterances,), do not count as something that their speaker said. `heard`: see
+        `running_deviation`.
         """
         if not self.config.relative:
             return rows
-        heard = [s if there else None for s, there in zip(speakers, present, strict=True)]
-        return np.concatenate([rows, running_deviation(rows, heard)], axis=1)
+        who = [s if there else None for s, there in zip(speakers, present, strict=True)]
+        return np.concatenate([rows, running_deviation(rows, who, heard)], axis=1)
 
     @property
     def absent(self) -> np.ndarray:
