@@ -123,6 +123,8 @@ def serve(
     job_hours: Annotated[float, typer.Option(min=0.001, help="How long a job's result is kept.")] = 24,
 ) -> None:
     """Serve predictions over HTTP, live streams and a web page."""
+    if sys.platform == "win32":
+        raise ConfigError("the server runs on Linux and macOS: it decodes uploads in processes that are forked")
     try:
         from emofuse.server.run import serve as run
         from emofuse.server.settings import MEGABYTE, ServerSettings, default_state

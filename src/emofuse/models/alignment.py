@@ -1,9 +1,9 @@
 """Learned alignment: the words ask where in the speech what belongs to them is.
 
 Xu et al., "Learning Alignment for Multimodal Emotion Recognition from Speech", Interspeech 2019.
-Sections are the paper's. There, words attend to the speech frames of one utterance; here, the
-utterances of a conversation attend to the same conversation in another modality. With `context`
-``both`` an utterance's logits depend on the future: such a system cannot stream.
+There, words attend to the speech frames of one utterance; here, the utterances of a conversation
+attend to the same conversation in another modality. With `context` ``both`` an utterance's logits
+depend on the future: such a system cannot stream.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class AlignmentConfig(ConversationConfig):
 
 
 class AlignmentAttention(nn.Module):
-    """Additive attention (Sec. 2.3): a_ji = tanh(u' s_i + v' h_j + b), softmax over i."""
+    """The paper's additive attention: a_ji = tanh(u' s_i + v' h_j + b), softmax over i."""
 
     def __init__(self, n_hidden: int) -> None:
         """`n_hidden` of both sequences."""
@@ -79,13 +79,13 @@ class Alignment(nn.Module):
     def forward(self, lengths: Tensor, present: Tensor | None = None, **features: Tensor) -> Tensor:
         """(batch,), modality=(batch, utterances, dim) -> (batch, utterances, n_classes); `present` as in `visible`."""
         shown = visible(features, self.modalities, lengths, present)
-        states = {m: self.encoders[m](self.dropout(x), lengths) for m, x in shown.items()}  # Sec. 2.1, 2.2
+        states = {m: self.encoders[m](self.dropout(x), lengths) for m, x in shown.items()}
         h = states[self.asking]
         aligned = []
         for i, m in enumerate(self.modalities):
             if m != self.asking:
                 there = None if present is None else present[..., i]
                 mask = context_mask(lengths, h.shape[1], self.context, there)
-                aligned.append(self.attention[m](h, states[m], mask))  # Sec. 2.3
-        fused = self.fusion(self.dropout(torch.cat([*aligned, h], dim=-1)), lengths)  # Sec. 2.4
+                aligned.append(self.attention[m](h, states[m], mask))
+        fused = self.fusion(self.dropout(torch.cat([*aligned, h], dim=-1)), lengths)
         return self.output(self.dropout(fused))

@@ -31,7 +31,7 @@ class BcLSTMConfig(ConversationConfig):
 
 
 class ContextNetwork(nn.Module):
-    """The contextual LSTM of Sec. 3.2: an LSTM over the utterances, a dense layer, logits."""
+    """An LSTM over the utterances, a dense layer, logits ("Context-Dependent Feature Extraction", Sec. 3.2)."""
 
     def __init__(self, n_input: int, config: BcLSTMConfig) -> None:
         """Layers after `config`."""
@@ -56,7 +56,7 @@ class ContextNetwork(nn.Module):
 
 
 class UnimodalContext(nn.Module):
-    """Level 1 (Sec. 3.3.2): the contextual LSTM of one modality."""
+    """Level 1 of the "Hierarchical Framework" (Sec. 3.3.2): the contextual LSTM of one modality."""
 
     def __init__(self, config: BcLSTMConfig, modality: str) -> None:
         """Of `modality`, one of `config.feature_dims`."""
@@ -79,7 +79,7 @@ class UnimodalContext(nn.Module):
 
 
 class BcLSTM(StagedFusion):
-    """Level 2 (Sec. 3.3.2): the contextual LSTM over what level 1 makes of each modality.
+    """Level 2 of the "Hierarchical Framework": the contextual LSTM over what level 1 makes of each modality.
 
     As in the paper the levels are trained one after the other, level 1 on the labels by itself.
 

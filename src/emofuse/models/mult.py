@@ -1,7 +1,7 @@
 """MulT: every modality attends to every other one across the whole conversation.
 
-Tsai et al., "Multimodal Transformer for Unaligned Multimodal Language Sequences", ACL 2019. Equation
-and section numbers are the paper's. There, a step is a word, a picture or a sound frame; here, an
+Tsai et al., "Multimodal Transformer for Unaligned Multimodal Language Sequences", ACL 2019. Names
+in quotes are headings of the paper. There, a step is a word, a picture or a sound frame; here, an
 utterance of a conversation. With `context` ``both``, the paper's, an utterance's logits depend on
 the future: such a system cannot stream.
 """
@@ -19,8 +19,9 @@ from emofuse.models.conversation import Context, ConversationConfig, context_mas
 
 @dataclass(frozen=True)
 class MulTConfig(ConversationConfig):
-    """Sizes of MulT; the defaults are those of its Table 5 for CMU-MOSI.
+    """Sizes of MulT; the defaults are close to the paper's, whose Table 5 has a set for each data set.
 
+    There, each modality has a kernel width of its own; here, one is for all of them.
     `dropout` is on the positions' sum, in the blocks and before the logits.
 
     Attributes:
@@ -48,7 +49,7 @@ class MulTConfig(ConversationConfig):
 
 
 class TemporalConvolution(nn.Module):
-    """Conv1d to a common width (Sec. 3.2), centred or looking back."""
+    """Conv1d to a common width ("Temporal Convolutions"), centred or looking back."""
 
     def __init__(self, n_input: int, config: MulTConfig) -> None:
         """`n_input` to `config.d_model` channels."""
@@ -63,14 +64,14 @@ class TemporalConvolution(nn.Module):
 
 
 def positions(n_steps: int, d_model: int) -> Tensor:
-    """Sinusoidal positions PE (Sec. 3.2): (n_steps, d_model), sine at even, cosine at odd channels."""
+    """Sinusoidal "Positional Embedding": (n_steps, d_model), sine at even, cosine at odd channels."""
     rate = torch.exp(torch.arange(0, d_model, 2) * (-math.log(10_000) / d_model))
     angle = torch.arange(n_steps)[:, None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
 class Block(nn.Module):
-    """Layer norm, multi-head attention to a context, feed-forward, with residuals: Eq. (4)."""
+    """Layer norm, multi-head attention to a context, feed-forward, with residuals ("Crossmodal Transformers")."""
 
     def __init__(self, d_model: int, config: MulTConfig) -> None:
         """Width `d_model`, which is that of what is asked too."""
@@ -89,7 +90,7 @@ class Block(nn.Module):
         return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
 
     def attend(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """CM of Eq. (1), all heads: (batch, n, d), (batch, n, d), (batch, n, n) -> (batch, n, d)."""
+        """CM of "Crossmodal Attention", all heads: (batch, n, d), (batch, n, d), (batch, n, n) -> (batch, n, d)."""
         q, k, v = self._heads(self.query(x)), self._heads(self.key(context)), self._heads(self.value(context))
         weights = masked_softmax(q @ k.transpose(2, 3) / math.sqrt(k.shape[-1]), mask[:, None])
         return self.output((weights @ v).transpose(1, 2).flatten(2))
@@ -117,12 +118,13 @@ class Transformer(nn.Module):
 
 
 class MulT(nn.Module):
-    """Pairwise cross-modal transformers, self-attention over what each target gathered, logits (Figure 2).
+    """Pairwise cross-modal transformers, self-attention over what each target gathered, logits.
 
     Where the paper is silent, we choose: residuals around the layer norms, one norm for both sides
-    of a block and a residual dense layer before the logits, as the authors' code has them (Eq. (4)
-    adds the normalised input). Every utterance keeps its own step instead of the last one's. One
-    dropout stands for the paper's three. A missing modality is a row of zeros that is not asked.
+    of a block and a residual dense layer before the logits, as the authors' code has them (the
+    paper's block adds the normalised input). Every utterance keeps its own step instead of the last
+    one's. One dropout stands for the paper's three. A missing modality is a row of zeros that is
+    not asked.
     """
 
     def __init__(self, config: MulTConfig) -> None:
@@ -148,7 +150,7 @@ class MulT(nn.Module):
         z = {m: self.convolution[m](x) for m, x in visible(features, self.modalities, lengths, present).items()}
         n_steps, d_model = next(iter(z.values())).shape[1:]
         place = positions(n_steps, d_model).to(next(iter(z.values())))
-        z = {m: self.dropout(math.sqrt(d_model) * x + place) for m, x in z.items()}  # Z^[0]
+        z = {m: self.dropout(math.sqrt(d_model) * x + place) for m, x in z.items()}  # Z^[0], scaled as in their code
         masks = {}
         for i, m in enumerate(self.modalities):
             there = None if present is None else present[..., i]
@@ -157,7 +159,7 @@ class MulT(nn.Module):
         gathered = []
         for target in self.modalities:
             sources = [source for t, source in self.pairs if t == target]
-            crossed = [self.cross[f"{s}-to-{target}"](z[target], masks[s], z[s]) for s in sources]  # Eq. (4)
+            crossed = [self.cross[f"{s}-to-{target}"](z[target], masks[s], z[s]) for s in sources]
             gathered.append(self.memory[target](torch.cat(crossed, dim=-1), everyone))
         h = torch.cat(gathered, dim=-1)
         return self.output(self.dense(h) + h)

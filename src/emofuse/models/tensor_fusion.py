@@ -1,7 +1,7 @@
 """Tensor fusion: every product of one modality's features with another's, without context.
 
-Zadeh et al., "Tensor Fusion Network for Multimodal Sentiment Analysis", EMNLP 2017. Equation and
-section numbers are the paper's. An utterance's logits depend on that utterance alone.
+Zadeh et al., "Tensor Fusion Network for Multimodal Sentiment Analysis", EMNLP 2017. Names in
+quotes are the paper's. An utterance's logits depend on that utterance alone.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class TensorFusionConfig(ConversationConfig):
 
 
 def outer_product(z: list[Tensor]) -> Tensor:
-    """[z_1; 1] x [z_2; 1] x ..., Eq. (2): (..., d_m) each -> (..., product of d_m + 1)."""
+    """[z_1; 1] x [z_2; 1] x ..., the "Tensor Fusion Layer": (..., d_m) each -> (..., product of d_m + 1)."""
     product = torch.ones_like(z[0][..., :1])
     for x in z:
         x = torch.cat([x, torch.ones_like(x[..., :1])], dim=-1)
@@ -47,7 +47,9 @@ def dense_layers(n_input: int, n_output: int, n_layers: int) -> nn.Sequential:
 
 
 class TensorFusion(nn.Module):
-    """A sub-network a modality (Sec. 4.1), their outer product (Sec. 4.2), dense layers (Sec. 4.3).
+    """A sub-network a modality, their outer product, dense layers.
+
+    The paper's "Modality Embedding Subnetworks", "Tensor Fusion Layer", "Sentiment Inference Subnetwork".
 
     Where the paper is silent, we choose: an utterance comes as one vector here, so the text's
     sub-network is its two dense layers without the LSTM over words. A missing modality has zero

@@ -1,6 +1,7 @@
 """Start a server."""
 
 import fcntl
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ def serve(settings: ServerSettings, insecure: bool = False) -> None:
             ws_max_size=1 << 20,
             server_header=False,
         )
+        # uvicorn gives the signal back when it has ended; that must not keep temporary folders from being removed.
+        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
         uvicorn.Server(config).run()
 
 

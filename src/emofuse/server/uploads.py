@@ -16,6 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
+_FIELD = re.compile(rb"\w+=[^\0]*\Z")
 FILES = ("media", "segments", "transcript")
 MAX_TEXT = 100_000
 MIN_RATE, PATIENCE_S = 2_000, 10.0
@@ -95,30 +96,35 @@ async def receive(request: Request, folder: Path, max_bytes: int, deadline: floa
     if stated.isdigit() and int(stated) > max_bytes:
         raise _too_large(max_bytes)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    in_memory = kind == "application/x-www-form-urlencoded"  # words alone, as `curl --data` sends them
-    body = _limited(request, min(max_bytes, 10 * MAX_TEXT) if in_memory else max_bytes, deadline, idle_s)
+    body = _limited(request, max_bytes, deadline, idle_s)
     if kind == "multipart/form-data":
         return await _multipart(request, body, folder)
-    if in_memory:
-        try:
-            content = b"".join([piece async for piece in body])
-            fields = parse_qsl(content.decode("utf-8"), keep_blank_values=True)
-            return Upload(folder, _options(_query(request) | dict(fields)))
-        except (HTTPException, UnicodeDecodeError) as error:
-            reason = error.detail if isinstance(error, HTTPException) else "it is no text"
-            code = error.status_code if isinstance(error, HTTPException) else 422
-            hint = "if it is a recording, say so: Content-Type: audio/wav or the like"
-            raise HTTPException(code, f"the body was sent as form fields, but {reason}; {hint}") from None
+    first = await anext(body, b"")
+    # `curl --data-binary @FILE` calls a recording a form, too.
+    if kind == "application/x-www-form-urlencoded" and _FIELD.match(first):
+        return Upload(folder, await _fields(request, first, body))
     options = _options(_query(request))
     name = safe_name(options.name)
     place = folder / "media" / name
     place.parent.mkdir()
-    n_bytes = 0
+    if not first:
+        return Upload(folder, options)
     with place.open("wb") as file:
+        await asyncio.to_thread(file.write, first)
         async for piece in body:
-            n_bytes += len(piece)
             await asyncio.to_thread(file.write, piece)
-    return Upload(folder, options, {"media": f"media/{name}"} if n_bytes else {})
+    return Upload(folder, options, {"media": f"media/{name}"})
+
+
+async def _fields(request: Request, first: bytes, body: AsyncGenerator[bytes, None]) -> Options:
+    """The fields of a form without files, as `curl --data` sends them."""
+    content = first
+    async for piece in body:
+        content += piece
+        if len(content) > 10 * MAX_TEXT:
+            raise HTTPException(413, f"a form of more than {10 * MAX_TEXT:,} bytes")
+    fields = parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True)
+    return _options(_query(request) | dict(fields))
 
 
 async def _multipart(request: Request, body: AsyncGenerator[bytes, None], folder: Path) -> Upload:
