@@ -12,12 +12,42 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile as sf
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "runs" / "e2e"
 SAID = "I am so happy to see you, this is wonderful!"
 TOKEN = "a-token-for-these-tests"
+
+# Text whose contrast with what lies behind it is below WCAG's AA: 4.5, or 3 where it is large.
+FAINT = """
+const dot = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+const pen = dot.getContext("2d", { willReadFrequently: true });
+const over = (colours) => {  // one colour over the other, as the browser mixes them
+  pen.clearRect(0, 0, 1, 1);
+  for (const colour of colours) { pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1); }
+  return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
+};
+const light = (rgb) => {
+  const [r, g, b] = rgb.map((x) => x / 255).map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const faint = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const element = walker.currentNode.parentElement, style = getComputedStyle(element);
+  const unseen = !walker.currentNode.data.trim() || !element.getClientRects().length || style.visibility === "hidden";
+  if (unseen || element.closest(":disabled, .visually-hidden, script, option")) continue;
+  const behind = [];
+  for (let at = element; at; at = at.parentElement) behind.unshift(getComputedStyle(at).backgroundColor);
+  const below = light(over(behind)), text = light(over([...behind, style.color]));
+  const ratio = (Math.max(below, text) + 0.05) / (Math.min(below, text) + 0.05);
+  const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+  if (ratio < (large ? 3 : 4.5)) faint.push(`${ratio.toFixed(2)} ${element.className}: ${element.textContent}`);
+}
+return faint;
+"""
 
 
 class Server:
@@ -29,6 +59,7 @@ class Server:
             self.port = s.getsockname()[1]
         self.url = f"http://localhost:{self.port}/"
         command = [sys.executable, "-m", "emofuse", "serve", "--port", str(self.port), "--state", str(state), *options]
+        self.state = state
         self.process = subprocess.Popen(command)
         until = time.monotonic() + 60
         while time.monotonic() < until:
@@ -94,11 +125,20 @@ def size(browser: Any, width: int, height: int) -> None:
 
 
 def picture(browser: Any, name: str) -> None:
-    """The whole page at 1280 and 390 pixels; neither must scroll sideways."""
+    """The whole page at 1280 and 390 pixels, light and dark; it must not scroll sideways, and all of it be readable."""
+    for theme in ("light", "dark"):
+        browser.execute_script("window.emofuseViewer.setTheme(arguments[0])", theme)
+        assert browser.execute_script(FAINT) == []
+        _picture(browser, f"{name}-{theme}")
+    browser.execute_script("window.emofuseViewer.setTheme('auto')")
+
+
+def _picture(browser: Any, name: str) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     for width in (1280, 390):
         size(browser, width, 900)
         time.sleep(0.2)
+        browser.execute_script("scrollTo(0, 0)")
         size(browser, width, browser.execute_script("return document.documentElement.scrollHeight"))
         time.sleep(0.3)
         browser.save_screenshot(str(PICTURES / f"{name}-{width}.png"))
@@ -162,9 +202,6 @@ def test_a_clip_becomes_a_timeline_and_its_json_is_the_command_line_s(
     found = json.loads(saved(downloads, "hello.json"))
     assert found["predictions"] == command_line(example_clip, "--text", SAID)
     picture(page, "result")
-    by(page, "theme").click()
-    by(page, "theme").click()
-    picture(page, "result-dark")
 
 
 def test_every_format_can_be_downloaded(page: Any, downloads: Path, example_clip: Path) -> None:
@@ -208,6 +245,26 @@ def test_a_recording_becomes_a_result(page: Any) -> None:
     assert by(page, "name").text.startswith("recording")
     assert page.find_elements("css selector", ".block")
     assert page.find_element("css selector", "#player audio")
+    until(page, lambda: 2 < (page.execute_script("return document.querySelector('audio').duration") or 0) < 20)
+
+
+def test_a_recording_of_the_camera_is_played_and_can_be_saved(page: Any, downloads: Path) -> None:
+    by(page, "record-video").click()
+    until(page, lambda: by(page, "timer").text == "0:02")
+    by(page, "predict").click()  # ends the recording, too
+    result(page)
+    video = page.find_element("css selector", "#player video")
+    until(page, lambda: video.get_property("videoWidth") == 640)
+    by(page, "save").click()
+    assert until(page, lambda: list(downloads.glob("recording *.webm")))
+
+
+def test_a_microphone_that_is_not_allowed_is_said(page: Any) -> None:
+    page.execute_script("""navigator.mediaDevices.getUserMedia = () =>
+        Promise.reject(new DOMException("", "NotAllowedError"))""")
+    by(page, "record-sound").click()
+    assert "The microphone may not be used: allow it" in until(page, lambda: by(page, "error").text)
+    assert by(page, "drop").is_displayed()
 
 
 def test_a_discarded_recording_is_gone(page: Any) -> None:
@@ -228,6 +285,23 @@ def test_words_can_be_corrected(page: Any, example_clip: Path) -> None:
     line.submit()
     until(page, lambda: by(page, "details").find_elements("css selector", ".quote"))
     assert by(page, "details").find_element("css selector", ".quote").text == 'How "dare" you, get out!'
+
+
+def test_the_keyboard_alone_records_and_predicts(page: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    for _ in range(10):
+        press(page, Keys.TAB)
+        if page.switch_to.active_element.get_attribute("id") == "record-sound":
+            break
+    press(page, Keys.ENTER)
+    until(page, lambda: page.switch_to.active_element.get_attribute("id") == "stop")
+    until(page, lambda: by(page, "timer").text == "0:02")
+    press(page, Keys.ENTER)
+    until(page, lambda: page.switch_to.active_element.get_attribute("id") == "predict")
+    press(page, Keys.ENTER)
+    result(page)
+    until(page, lambda: page.switch_to.active_element.get_attribute("id") == "name")
 
 
 def test_the_keyboard_alone_is_enough(page: Any, example_clip: Path) -> None:
@@ -275,6 +349,76 @@ def test_every_control_has_a_name_and_can_be_hit(page: Any, example_clip: Path) 
     assert page.execute_script("return document.documentElement.lang") == "en"
 
 
+def test_words_alone_have_an_answer_and_no_timeline(page: Any) -> None:
+    by(page, "words").send_keys("I hate this, leave me alone.")
+    by(page, "predict").click()
+    result(page)
+    assert by(page, "headline").text == "These words read as angry."
+    assert "0:00" not in by(page, "result").text
+    assert not by(page, "timeline").is_displayed()
+    offered = [b for b in page.find_elements("css selector", "[data-format]") if b.is_displayed()]
+    assert [b.text for b in offered] == ["JSON", "csv", "Text", "Report"]
+    picture(page, "words")
+
+
+def test_a_prediction_that_fails_leaves_the_last_result_as_it_was(
+    page: Any, downloads: Path, tmp_path: Path, example_clip: Path
+) -> None:
+    kept, broken = tmp_path / "kept.wav", tmp_path / "broken.wav"
+    kept.write_bytes(example_clip.read_bytes())
+    broken.write_bytes(b"no sound at all")
+    upload(page, kept)
+    by(page, "file").send_keys(str(broken))
+    by(page, "predict").click()
+    until(page, lambda: "broken.wav: not a media file" in by(page, "error").text)
+    page.find_element("css selector", "[data-format=csv]").click()
+    assert saved(downloads, "kept.csv").startswith("source,")
+    page.execute_script("document.querySelector('audio').load()")  # its file is there still
+    until(page, lambda: page.execute_script("return document.querySelector('audio').readyState >= 1"))
+    by(page, "edit").click()  # corrects the words of the result, not of what has been chosen since
+    by(page, "line-0").send_keys("get out")
+    by(page, "line-0").submit()
+    until(page, lambda: by(page, "details").find_elements("css selector", ".quote"))
+    assert by(page, "name").text == "kept.wav"
+    assert not by(page, "error").is_displayed()
+
+
+def test_a_busy_server_is_asked_again_and_can_be_left_alone(page: Any, server: Server, example_clip: Path) -> None:
+    waiting = [server.state / "jobs" / f"upload-{i}" for i in range(100)]
+    for folder in waiting:
+        folder.mkdir()
+    by(page, "file").send_keys(str(example_clip))
+    by(page, "predict").click()
+    until(page, lambda: by(page, "doing-more").text.startswith("It is asked again in 5"))
+    by(page, "cancel").click()
+    until(page, lambda: not by(page, "working").is_displayed())
+    for folder in waiting:
+        folder.rmdir()
+    page.get_log("browser")  # its 503 is no fault
+    by(page, "predict").click()
+    result(page)
+
+
+def test_a_recording_that_the_browser_cannot_play_has_its_numbers(page: Any, tmp_path: Path) -> None:
+    sound = tmp_path / "clip.au"  # decoded by the server, by no browser
+    sf.write(sound, np.random.default_rng(0).uniform(-0.1, 0.1, 16_000), 16_000)
+    upload(page, sound)
+    until(page, lambda: "cannot play the recording" in by(page, "media-note").text)
+    assert page.find_elements("css selector", "#player *, .actions .primary") == []
+    assert page.find_elements("css selector", ".block")
+
+
+def test_the_theme_outlasts_the_page(page: Any, server: Server) -> None:
+    theme = "return document.documentElement.dataset.theme"
+    by(page, "theme").click()
+    by(page, "theme").click()
+    assert page.execute_script(theme) == "dark"
+    page.get(server.url)
+    until(page, lambda: page.execute_script(theme) == "dark")
+    by(page, "theme").click()
+    assert by(page, "theme").text == "Theme: auto"
+
+
 def test_what_cannot_be_used_is_said(page: Any, tmp_path: Path) -> None:
     by(page, "predict").click()
     assert "nothing to judge yet" in by(page, "error").text
@@ -282,9 +426,9 @@ def test_what_cannot_be_used_is_said(page: Any, tmp_path: Path) -> None:
     broken.write_bytes(b"no sound at all")
     by(page, "file").send_keys(str(broken))
     by(page, "predict").click()
-    until(page, lambda: "Broken.wav" in by(page, "error").text)
+    until(page, lambda: "broken.wav: not a media file" in by(page, "error").text)
     assert not by(page, "result").is_displayed()
-    assert by(page, "predict").is_enabled()
+    assert by(page, "predict").get_attribute("aria-disabled") == "false"
 
 
 def test_it_says_what_it_is_and_what_the_law_says(page: Any) -> None:
@@ -294,20 +438,26 @@ def test_it_says_what_it_is_and_what_the_law_says(page: Any) -> None:
 
 
 def test_a_server_with_a_token_asks_for_it(browser: Any, page: Any, tmp_path: Path, example_clip: Path) -> None:
-
     from selenium.webdriver.common.keys import Keys
 
     file = tmp_path / "tokens"
     file.write_text(TOKEN)
-    guarded = Server(tmp_path / "state", "--token-file", str(file))
+    guarded = Server(tmp_path / "state", "--token-file", str(file), "--max-job-mb", "0.2")
     try:
         browser.get(guarded.url)
-        by(browser, "file").send_keys(str(example_clip))
-        by(browser, "predict").click()
         until(browser, lambda: by(browser, "token-dialog").is_displayed())
+        by(browser, "token").send_keys("another-token-than-that", Keys.ENTER)
+        until(browser, lambda: by(browser, "token-refused").is_displayed())
+        picture(browser, "token")
         by(browser, "token").send_keys(TOKEN, Keys.ENTER)
-        result(browser)
-        assert by(browser, "name").text == "hello.wav"
+        until(browser, lambda: not by(browser, "token-dialog").is_displayed())
+        upload(browser, example_clip)
+        assert "Model: default" in by(browser, "facts").text
+        large = tmp_path / "large.wav"
+        large.write_bytes(bytes(300_000))
+        by(browser, "file").send_keys(str(large))
+        by(browser, "predict").click()
+        assert "large.wav has 300 kB, and this server takes up to 200 kB" in by(browser, "error").text
     finally:
         guarded.stop()
         browser.get_log("browser")  # its 401 is no fault

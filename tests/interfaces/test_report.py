@@ -118,6 +118,7 @@ def test_the_page_is_well_formed_and_has_its_parts(tmp_path: Path) -> None:
     assert (page.errors, page.open) == ([], [])
     assert page.all("html")[0][0]["lang"] == "en"
     assert page.all("title")[0][1] == "talk.wav – emofuse report"
+    assert page.text("name") == "talk.wav"  # also where scripts are switched off
     identities = [attrs["id"] for _, attrs, _ in page.elements if attrs.get("id")]
     assert len(identities) == len(set(identities))
     used = set(re.findall(r'\$\("([\w-]+)"\)', page.all("script")[1][1]))

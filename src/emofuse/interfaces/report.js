@@ -77,7 +77,7 @@
   const speakerName = (speaker) => speaker ?? "Speaker not known";
   const spoken = (p) => p.end_s - p.start_s;
   function sentence(p) {
-    return `${clock(p.start_s)} to ${clock(p.end_s)}, ${p.speaker === null ? "" : `${p.speaker}, `}` +
+    return `${recording.timed ? `${clock(p.start_s)} to ${clock(p.end_s)}, ` : ""}${p.speaker === null ? "" : `${p.speaker}, `}` +
       `${p.unsure ? "unsure, perhaps " : ""}${p.label} ${percent(p.confidence)}${p.text ? `: ${p.text}` : ""}`;
   }
 
@@ -91,6 +91,7 @@
   const unsureShare = (mix) => Math.max(0, 1 - mix.reduce((sum, [, share]) => sum + share, 0));
   function summary(mix) {
     if (!predictions.length) return "No speech was found in this recording, so there is nothing to predict.";
+    if (!recording.timed) return predictions[0].unsure ? "The model is unsure how these words read." : `These words read as ${predictions[0].label}.`;
     const unsure = predictions.some((p) => p.unsure) ? unsureShare(mix) : 0;
     if (!mix.length) return "The model is unsure of every utterance.";
     const [label, share] = mix[0];
@@ -106,7 +107,7 @@
     $("name").title = recording.source;
     const known = speakers().filter((s) => s !== null).length;
     $("facts").replaceChildren(...[
-      clock(recording.duration_s, 0) + (recording.duration_s < 3600 ? " min" : " h"),
+      recording.timed ? clock(recording.duration_s, 0) + (recording.duration_s < 3600 ? " min" : " h") : "",
       plural(predictions.length, "utterance"), known ? plural(known, "speaker") : "", data.model && `Model: ${data.model}`,
       evidences().size === 1 && `From ${listed(predictions[0].modalities.map((name) => modality(name).toLowerCase()))}`,
     ].filter(Boolean).map((text) => h("li", {}, text)));
@@ -114,6 +115,7 @@
     $("problems").replaceChildren(...notes.map((note) => h("li", {}, note)));
     const mix = mixture(predictions);
     $("headline").textContent = summary(mix);
+    $("mix").hidden = !recording.timed;
     const part = (name, share, props) => h("button", { type: "button", "aria-pressed": "false", ...props }, capital(name), h("span", {}, percent(share)));
     const parts = mix.map(([label, share]) => part(label, share, { "data-label": label, style: tint(label, { "--share": Math.max(share, 0.001) }),
       onclick: () => setFilter({ label: filter.label === label && !filter.unsure ? "" : label, unsure: false }) }));
@@ -166,11 +168,27 @@
     if (info.kind === "video") element.setAttribute("playsinline", "");
     element.addEventListener("play", () => requestAnimationFrame(tick));
     for (const event of ["seeked", "timeupdate", "loadedmetadata"]) element.addEventListener(event, syncTime);
+    // Browsers record without writing how long it is; when sent to the end they find out.
+    let measuring = false;
+    element.addEventListener("loadedmetadata", () => {
+      measuring = element.duration === Infinity;
+      if (measuring) element.currentTime = 1e6;
+    });
+    element.addEventListener("seeked", () => {
+      if (measuring) element.currentTime = cursor;
+      measuring = false;
+    });
     element.addEventListener("seeking", () => { if (stopAt !== null && element.currentTime > stopAt) stopAt = null; });
     element.addEventListener("error", () => {
-      const link = info.href === null ? "" : h("a", { href: info.href }, "Open the file");
-      note.replaceChildren("This browser cannot play the recording. ", link);
+      if (media !== element) return; // another recording is shown by now
+      const link = info.href === null || info.href.startsWith("blob:") ? "" : h("a", { href: info.href }, "Open the file");
+      note.replaceChildren("This browser cannot play the recording; the numbers are there all the same. ", link);
       note.hidden = false;
+      element.remove();
+      media = null;
+      if (selected >= 0) renderDetails(predictions[selected]); // without its button to play
+      $("follow").closest("label").hidden = true;
+      syncTime();
     });
     $("player").append(element);
     media = element;
@@ -452,7 +470,7 @@
     const title = h("div", { class: "verdict" },
       h("span", { class: p.unsure ? "mark unsure" : "mark", style: tint(p.label), "aria-hidden": "true" }, p.label.charAt(0)),
       h("div", {}, h("b", {}, p.label), p.unsure ? h("span", { class: "badge" }, "unsure") : null,
-        h("div", { class: "when" }, `${p.speaker === null ? "" : `${p.speaker} · `}${clock(p.start_s)} – ${clock(p.end_s)} · ${spoken(p).toFixed(1)} s`)));
+        recording.timed ? h("div", { class: "when" }, `${p.speaker === null ? "" : `${p.speaker} · `}${clock(p.start_s)} – ${clock(p.end_s)} · ${spoken(p).toFixed(1)} s`) : null));
     const play = h("button", { type: "button", class: "primary", onclick: () => playUtterance(p) }, "▶ Play this utterance");
     $("details").replaceChildren(...[
       h("div", { class: "title-row" }, h("h2", {}, "Selected utterance"), h("span", { class: "when" }, `${selected + 1} of ${predictions.length.toLocaleString("en")}`)),
@@ -605,7 +623,11 @@
     recording = data.recordings[index];
     predictions = recording.predictions;
     // A length of nothing would divide by zero; utterances may reach a little beyond the stated end.
-    recording = { ...recording, duration_s: Math.max(recording.duration_s, 0.1, ...lastEnds()) };
+    // Words without a recording have no place in time: of them there is an answer, and no timeline.
+    const timed = recording.duration_s > 0 || !predictions.length;
+    recording = { ...recording, timed, duration_s: Math.max(recording.duration_s, 0.1, ...lastEnds()) };
+    for (const part of document.querySelectorAll(".player, .times, .utterances")) part.hidden = !timed;
+    document.querySelector(".columns").classList.toggle("untimed", !timed);
     [selected, cursor] = [-1, 0];
     [...$("recording-list").children].forEach((item, i) => item.firstChild.setAttribute("aria-current", String(i === index)));
     renderHead();
@@ -813,6 +835,7 @@
       listening = true;
     },
     pause: () => media?.pause(),
+    setTheme,
   };
   const embedded = $("data");
   if (embedded) emofuseViewer.show(JSON.parse(embedded.textContent));

@@ -78,7 +78,7 @@ def _page(
     template, style, script = (asset(f"report.{kind}") for kind in ("html", "css", "js"))
     linked = any(player and player.href for player in players)
     values = {
-        "viewer": asset("viewer.html"),
+        "viewer": viewer(html.escape(name)),
         "notice": asset("notice.html"),
         "title": html.escape(name),
         "policy": _policy(style, script, linked),
@@ -94,6 +94,11 @@ def _page(
             yield from _embedded(players)
         else:
             yield values[piece]
+
+
+def viewer(title: str) -> str:
+    """The part that the report and the server's page share; `title`, as HTML, stands until the script has drawn it."""
+    return asset("viewer.html").replace("{{title}}", title)
 
 
 def asset(name: str) -> str:

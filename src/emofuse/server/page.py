@@ -7,7 +7,8 @@ from importlib.resources import files
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import Response
 
-from emofuse.interfaces.report import asset
+from emofuse.interfaces.report import asset, viewer
+from emofuse.server.settings import ServerSettings
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -20,7 +21,7 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 TYPES = {".css": "text/css", ".js": "text/javascript"}
-FILES = ("page.css", "page.js", "report.css", "report.js")
+FILES = ("page.css", "page.js", "record.js", "server.js", "report.css", "report.js")
 
 
 def add_page(app: FastAPI) -> None:
@@ -28,7 +29,14 @@ def add_page(app: FastAPI) -> None:
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        values = {"viewer": asset("viewer.html"), "notice": asset("notice.html"), "version": version("emofuse")}
+        settings: ServerSettings = app.state.settings
+        values = {
+            "viewer": viewer(""),
+            "notice": asset("notice.html"),
+            "version": version("emofuse"),
+            "max_bytes": str(settings.max_job_bytes),
+            "limits": _limits(settings),
+        }
         content = re.sub(r"{{(\w+)}}", lambda found: values[found[1]], _own("index.html"))
         return Response(content, media_type="text/html; charset=utf-8", headers=HEADERS)
 
@@ -39,6 +47,14 @@ def add_page(app: FastAPI) -> None:
         content = asset(name) if name.startswith("report.") else _own(name)
         kind = TYPES[name[name.rindex(".") :]]
         return Response(content, media_type=f"{kind}; charset=utf-8", headers=HEADERS)
+
+
+def _limits(settings: ServerSettings) -> str:
+    """What the server takes, in words."""
+    megabytes, minutes = settings.max_job_bytes / 1e6, settings.max_job_s / 60
+    size = f"{megabytes / 1000:g} GB" if megabytes >= 1000 else f"{megabytes:g} MB"
+    length = f"{minutes / 60:g} hours" if minutes >= 120 else f"{minutes:g} minutes"
+    return f"up to {size} and {length}"
 
 
 def _own(name: str) -> str:
