@@ -214,3 +214,18 @@ def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
     with only_one(tmp_path):
         pass
+
+
+def test_a_clip_does_not_wait_behind_what_is_long(
+    settings: ServerSettings, long_clip: Path, example_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emofuse.server.jobs.SHORT", example_clip.stat().st_size)
+    long = {"media": (long_clip.name, long_clip.read_bytes())}
+    with running(settings) as client:
+        first, second = (client.post("/v1/jobs", files=long).json()["id"] for _ in range(2))
+        clip = client.post("/v1/jobs", files={"media": ("hello.wav", example_clip.read_bytes())}).json()["id"]
+        assert ended(client, clip)["state"] == "done"
+        assert client.get(f"/v1/jobs/{first}").json()["state"] == "running"
+        assert client.get(f"/v1/jobs/{second}").json()["state"] == "queued"
+        for job_id in (first, second):
+            client.delete(f"/v1/jobs/{job_id}")

@@ -22,13 +22,16 @@ from emofuse.server.uploads import Options, Upload
 log = logging.getLogger("emofuse.server")
 
 State = Literal["queued", "running", "done", "failed"]
+SHORT = 20_000_000
+"""Bytes of an upload that does not wait behind longer ones."""
+
 MAX_ATTEMPTS = 3
 """Times that a job is begun: one that ends the server each time must not do so for ever."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, state TEXT NOT NULL, created REAL NOT NULL, ended REAL, attempts INTEGER NOT NULL DEFAULT 0,
-    options TEXT NOT NULL, files TEXT NOT NULL, what TEXT, share REAL, result TEXT, error TEXT
+    n_bytes INTEGER NOT NULL, options TEXT NOT NULL, files TEXT NOT NULL, what TEXT, share REAL, result TEXT, error TEXT
 )"""
 
 
@@ -58,7 +61,7 @@ class Job:
 
 
 class Jobs:
-    """The jobs of one server; one runs at a time."""
+    """The jobs of one server; two run at a time, of which one is short: nobody waits hours for a clip."""
 
     def __init__(self, service: Service) -> None:
         """Open the file; what ran when the server ended is begun again."""
@@ -75,7 +78,7 @@ class Jobs:
         for folder in self.folder.iterdir():  # uploads that were cut off by the server's end
             if folder.name not in known:
                 shutil.rmtree(folder, ignore_errors=True)
-        self._wake = asyncio.Event()
+        self._wakes: list[asyncio.Event] = []
         self._stops: dict[str, threading.Event] = {}
         self._count()
 
@@ -100,12 +103,14 @@ class Jobs:
     def add(self, upload: Upload) -> Job:
         """Take a job in; its folder is the upload's."""
         job_id = upload.folder.name
+        n_bytes = sum((upload.folder / name).stat().st_size for name in upload.files.values())
         self._database.execute(
-            "INSERT INTO jobs (id, state, created, options, files) VALUES (?, 'queued', ?, ?, ?)",
-            (job_id, time.time(), upload.options.model_dump_json(), json.dumps(dict(upload.files))),
+            "INSERT INTO jobs (id, state, created, n_bytes, options, files) VALUES (?, 'queued', ?, ?, ?, ?)",
+            (job_id, time.time(), n_bytes, upload.options.model_dump_json(), json.dumps(dict(upload.files))),
         )
         self._count()
-        self._wake.set()
+        for wake in self._wakes:
+            wake.set()
         job = self.get(job_id)
         assert job is not None
         return job
@@ -131,18 +136,25 @@ class Jobs:
         return found
 
     async def run(self) -> None:
-        """Do one job after the other, until this is cancelled."""
+        """Do one job after the other, and beside it one short one after the other, until this is cancelled."""
+        async with asyncio.TaskGroup() as runners:
+            runners.create_task(self._run(most=None))
+            runners.create_task(self._run(most=SHORT))
+
+    async def _run(self, most: int | None) -> None:
+        """Do the jobs of at most so many bytes."""
+        wake = asyncio.Event()
+        self._wakes.append(wake)
+        chosen = "SELECT * FROM jobs WHERE state = 'queued' AND n_bytes <= ? ORDER BY created LIMIT 1"
         while True:
             self._sweep()
-            row = self._database.execute(
-                "SELECT * FROM jobs WHERE state = 'queued' ORDER BY created LIMIT 1"
-            ).fetchone()
-            if row is None:
-                self._wake.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), 60)
+            row = self._database.execute(chosen, (2**62 if most is None else most,)).fetchone()
+            if row is not None:
+                await self._do(row)
                 continue
-            await self._do(row)
+            wake.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), 60)
 
     async def _do(self, row: sqlite3.Row) -> None:
         job_id, folder = row["id"], self.folder / row["id"]

@@ -89,8 +89,8 @@ class Service:
         refuse_pictures([extractor.name for extractor in extracted if extractor is not None])
         self.recogniser = None if settings.asr is None else Recogniser(settings.asr, n_threads=settings.workers)
         self.inference = Inference(self.predictor, 1, metrics.batch.observe)
-        # One place more than requests have, so that a job goes on however many requests there are.
-        self._decoders = ThreadPoolExecutor(settings.workers + 1, "decoder")
+        # Two places more than requests have, so that jobs go on however many requests there are.
+        self._decoders = ThreadPoolExecutor(settings.workers + 2, "decoder")
         self._n_inside = self._n_uploads = self.n_streams = 0
         self._pace_s = 0.5  # what a request has taken lately
         self.spool = settings.state / "spool"
