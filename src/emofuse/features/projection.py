@@ -89,7 +89,8 @@ def fit_projection(X: np.ndarray, n_components: int | None = None) -> Projection
     mean = np.nansum(X, axis=0) / n_measured
     std = np.sqrt(np.nansum((X - mean) ** 2, axis=0) / n_measured)
     # Features are float32: a spread below their resolution is a constant column with rounding noise.
-    scale = np.where(std <= np.finfo(np.float32).eps * np.abs(mean), 1.0, std)
+    resolution = np.maximum(np.finfo(np.float32).eps * np.abs(mean), np.finfo(np.float32).tiny)
+    scale = np.where(std <= resolution, 1.0, std)
     if n_components is None or n_components >= X.shape[1]:
         return Projection(mean, scale)
     if len(X) < n_components:
