@@ -42,17 +42,22 @@ class Client:
             timeout_s: Longest time without anything from the server.
 
         Raises:
-            ConfigError: httpx is not installed.
+            ConfigError: httpx is not installed, or the address or the token cannot be one.
         """
         try:
             import httpx
         except ImportError:
             raise ConfigError('the client needs httpx: pip install "emofuse[client]"') from None
-        self._failure = httpx.HTTPError
+        self._failure = (httpx.HTTPError, httpx.InvalidURL)
         self.url = url.rstrip("/")
         token = token or os.environ.get("EMOFUSE_TOKEN")
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise ConfigError("the token holds characters that no token has")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s)
+        try:
+            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s)
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"{url}: {error}") from None
 
     def predict(
         self,
@@ -134,6 +139,8 @@ class Client:
             answer = self._http.request(method, path, **settings)
         except self._failure as error:
             raise ServerError(f"{self.url}: {error or type(error).__name__}") from None
+        if answer.is_success and "text/html" in answer.headers.get("content-type", "") and "html" not in str(settings):
+            raise ServerError(f"{self.url}: answered with a web page: is that an emofuse server?")
         if answer.is_success:
             return answer
         raise _refusal(self.url, answer)
@@ -211,7 +218,10 @@ class RemoteJob:
 
     def _statuses(self) -> Iterator[dict[str, Any]]:
         while True:
-            yield self.status()
+            try:
+                yield self.status()
+            except _BusyError as busy:  # the job goes on all the same
+                time.sleep(busy.retry_s)
             time.sleep(POLL_S)
 
 

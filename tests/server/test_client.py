@@ -85,6 +85,18 @@ def test_nobody_there() -> None:
             client.models()
 
 
+def test_an_address_or_token_that_cannot_be_one() -> None:
+    with pytest.raises(ConfigError, match=r"http://\[::1"):
+        Client("http://[::1")
+    with pytest.raises(ConfigError, match="token holds characters"):
+        Client(token="schlüssel")
+
+
+def test_a_web_page_is_no_answer(server: Any) -> None:
+    with Client(server.url) as client, pytest.raises(ServerError, match="is that an emofuse server"):
+        client.request("GET", "/docs")
+
+
 class Moody(BaseHTTPRequestHandler):
     """Refuses twice, and remembers what it was sent."""
 

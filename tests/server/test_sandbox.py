@@ -93,3 +93,14 @@ def test_nobody_waits_for_what_is_not_wanted(tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         run(work.sleep, tmp_path, {}, ROOMY, ignore, stop)
     assert time.monotonic() - started < 10
+
+
+def test_it_goes_on_when_the_process_it_forks_from_is_killed(tmp_path: Path) -> None:
+    import os
+    import signal
+    from multiprocessing.forkserver import _forkserver  # type: ignore[attr-defined]
+
+    for _ in range(3):
+        assert run(work.echo, tmp_path, {"a": 1}, ROOMY, ignore)["a"] == 1
+        os.kill(_forkserver._forkserver_pid, signal.SIGKILL)
+    assert run(work.echo, tmp_path, {"a": 2}, ROOMY, ignore)["a"] == 2

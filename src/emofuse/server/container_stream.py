@@ -12,7 +12,7 @@ from av.error import FFmpegError
 
 from emofuse.errors import DataError
 from emofuse.media.audio import SAMPLE_RATE
-from emofuse.server.sandbox import Limits, limit
+from emofuse.server.sandbox import Limits, limit, start
 
 MAX_WAITING = 4_000_000
 """Bytes of sound that may wait for the server: a piece of a few bytes can stand for hours of silence."""
@@ -30,11 +30,9 @@ class ContainerStream:
 
     def __init__(self, memory: int) -> None:
         """Start the process."""
-        context = multiprocessing.get_context("forkserver")
-        self._pipe, theirs = context.Pipe()
+        self._pipe, theirs = multiprocessing.Pipe()
         limits = Limits(cpu_s=3600, wall_s=0, memory=memory, file_bytes=0)
-        self._process = context.Process(target=_decode, args=(theirs, limits), daemon=True)
-        self._process.start()
+        self._process = start(_decode, (theirs, limits))
         theirs.close()
 
     async def push(self, piece: bytes) -> np.ndarray:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -25,6 +26,7 @@ Work = Callable[[dict[str, Any], Tell], dict[str, Any]]
 """What is run: JSON in, progress now and then, JSON out. Its working folder is the request's."""
 
 POLL_S = 0.1
+PAUSES_S = (0.1, 0.3, 1.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,23 @@ def prepare(*modules: str) -> None:
     multiprocessing.get_context("forkserver").set_forkserver_preload(["__main__", *modules])
 
 
+def start(target: Callable[..., None], arguments: tuple[Any, ...]) -> BaseProcess:
+    """A new process, forked from the clean one.
+
+    Raises:
+        CrashError: The clean one has been killed, and no other has come up within seconds.
+    """
+    context = multiprocessing.get_context("forkserver")
+    for pause_s in PAUSES_S:
+        process = context.Process(target=target, args=arguments, daemon=True)
+        try:
+            process.start()
+            return process
+        except (EOFError, OSError):  # it has just died, but is not known to be dead yet: then another is started
+            time.sleep(pause_s)
+    raise CrashError("the decoder did not start")
+
+
 def run(
     work: Work, folder: Path, given: dict[str, Any], limits: Limits, tell: Tell, stop: Event | None = None
 ) -> dict[str, Any]:
@@ -83,13 +102,9 @@ def run(
         CrashError: It died.
         StoppedError: It was stopped.
     """
-    context = multiprocessing.get_context("forkserver")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(theirs, work, str(folder), given, limits), daemon=True)
+    ours, theirs = multiprocessing.Pipe(duplex=False)
     try:
-        process.start()
-    except (EOFError, OSError) as error:  # the clean process has been killed: the next call starts another
-        raise CrashError(f"the decoder did not start ({type(error).__name__})") from None
+        process = start(_child, (theirs, work, str(folder), given, limits))
     finally:
         theirs.close()
     deadline = time.monotonic() + limits.wall_s
