@@ -10,21 +10,31 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi_offline import FastAPIOffline
-from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
 from emofuse.errors import ConfigError, DataError
 from emofuse.interfaces.formats import FORMATS
 from emofuse.interfaces.report import write_report
-from emofuse.prediction import Prediction, Timeline
+from emofuse.prediction import Timeline
 from emofuse.predictor import default_model
 from emofuse.server.access import Guard
+from emofuse.server.answers import (
+    BODY,
+    BODY_ERRORS,
+    MEDIA_TYPES,
+    RESULT,
+    Error,
+    JobAnswer,
+    ModelAnswer,
+    TimelineAnswer,
+    errors,
+)
 from emofuse.server.jobs import Job, Jobs
 from emofuse.server.metrics import Metrics
 from emofuse.server.page import add_page
@@ -32,106 +42,13 @@ from emofuse.server.sandbox import CrashError, LimitError, StoppedError
 from emofuse.server.service import Bounds, BusyError, Service
 from emofuse.server.settings import ServerSettings
 from emofuse.server.stream import add_stream
-from emofuse.server.uploads import FILES, Format, Options, Upload, receive
-
-MEDIA_TYPES = {
-    "json": "application/json",
-    "text": "text/plain",
-    "csv": "text/csv",
-    "textgrid": "text/plain",
-    "eaf": "application/xml",
-    "srt": "application/x-subrip",
-    "html": "text/html",
-}
+from emofuse.server.uploads import Format, Upload, receive
 
 WARNING = (
     "Estimates which emotion a person expresses in voice, words and face; it can be wrong. Inferring emotions of "
     "people at work or in education is banned in the European Union (AI Act, Art. 5(1)(f)); elsewhere people must be "
     "told (Art. 50(3))."
 )
-
-
-class Error(BaseModel):
-    """What went wrong, in one line."""
-
-    detail: str
-
-
-class TimelineAnswer(BaseModel):
-    """The utterances of one recording; each is what `emofuse predict --format json` prints."""
-
-    source: str
-    duration_s: float
-    problems: list[str]
-    predictions: list[Prediction]
-
-
-class JobAnswer(BaseModel):
-    """A job and, when it is done, its result."""
-
-    id: str
-    state: Literal["queued", "running", "done", "failed"]
-    created_at: datetime
-    ended_at: datetime | None
-    expires_at: datetime | None = Field(description="When it is forgotten.")
-    doing: str | None = Field(description="listening, looking, recognising or predicting.")
-    progress: float | None = Field(description="Share of that which is done, 0 to 1.")
-    result: TimelineAnswer | None
-    error: str | None
-
-
-class ModelAnswer(BaseModel):
-    """A model that predicts here."""
-
-    name: str
-    classes: list[str]
-    modalities: list[str]
-    recognises_words: bool = Field(description="Whether `asr` can be asked for.")
-    card: str = Field(description="Its model card, Markdown.")
-
-
-def _errors(**codes: str) -> dict[int | str, dict[str, Any]]:
-    known = {"e401": "No valid token.", "e403": "From a page or under a name that is not served."} | codes
-    return {int(code[1:]): {"model": Error, "description": text} for code, text in known.items()}
-
-
-_BODY_ERRORS = _errors(
-    e400="A malformed body.",
-    e408="The upload was too slow.",
-    e413="Too large, too long, or more work than a request may take.",
-    e422="What was sent cannot be used; `detail` says what, where, and what is needed.",
-    e503="The queue is full; `Retry-After` says when to come again.",
-)
-# What is no HTTP, such as an address of more than 64 kB, is refused in plain words before it comes to us.
-_BODY_ERRORS[400]["content"] = {"text/plain": {"schema": {"type": "string"}}}
-_RESULT: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "What was felt, in the format that was asked for.",
-        "content": {kind: {"schema": {"type": "string"}} for name, kind in MEDIA_TYPES.items() if name != "json"},
-    }
-}
-_OPTIONS = Options.model_json_schema()["properties"]
-_BODY = {
-    "requestBody": {
-        "description": "A form, or the recording itself as the body and the fields as a query.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {name: {"type": "string", "format": "binary"} for name in FILES} | _OPTIONS,
-                    "additionalProperties": False,
-                }
-            },
-            "application/x-www-form-urlencoded": {
-                "schema": {"type": "object", "properties": _OPTIONS, "additionalProperties": False}
-            },
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        },
-    },
-    "parameters": [
-        {"name": name, "in": "query", "required": False, "schema": schema} for name, schema in _OPTIONS.items()
-    ],
-}
 
 
 def create_app(settings: ServerSettings) -> FastAPI:
@@ -203,7 +120,7 @@ def _add_handlers(app: FastAPI) -> None:
 def _add_routes(app: FastAPI) -> None:
     settings: ServerSettings = app.state.settings
 
-    @app.post("/v1/predict", response_model=TimelineAnswer, responses=_RESULT | _BODY_ERRORS, openapi_extra=_BODY)
+    @app.post("/v1/predict", response_model=TimelineAnswer, responses=RESULT | BODY_ERRORS, openapi_extra=BODY)
     async def predict(request: Request) -> Response:
         """Who felt what, when, how sure that is, and on what evidence."""
         service: Service = app.state.service
@@ -221,7 +138,7 @@ def _add_routes(app: FastAPI) -> None:
                 gone.cancel()
             return await _as_format(timeline, upload.options.format, settings)
 
-    @app.post("/v1/jobs", status_code=202, response_model=JobAnswer, responses=_BODY_ERRORS, openapi_extra=_BODY)
+    @app.post("/v1/jobs", status_code=202, response_model=JobAnswer, responses=BODY_ERRORS, openapi_extra=BODY)
     async def create_job(request: Request, response: Response) -> Any:
         """Take a recording that needs longer; `GET /v1/jobs/{id}` says how far it is."""
         jobs: Jobs = app.state.jobs
@@ -237,7 +154,7 @@ def _add_routes(app: FastAPI) -> None:
         response.headers["Location"] = f"/v1/jobs/{job.id}"
         return _job_answer(jobs, job)
 
-    known = _errors(e404="No such job, or its time is over.")
+    known = errors(e404="No such job, or its time is over.")
 
     @app.get("/v1/jobs/{job_id}", response_model=JobAnswer, responses=known)
     async def get_job(job_id: str) -> Any:
@@ -247,9 +164,9 @@ def _add_routes(app: FastAPI) -> None:
     @app.get(
         "/v1/jobs/{job_id}/result",
         response_model=TimelineAnswer,
-        responses=_RESULT
+        responses=RESULT
         | known
-        | _errors(e409="The job is not done.", e422="An unknown format, or one that cannot hold it."),
+        | errors(e409="The job is not done.", e422="An unknown format, or one that cannot hold it."),
     )
     async def get_result(job_id: str, format: Format | None = None) -> Response:
         """The result of a job that is done, in the format that was asked for, or in another one."""
@@ -264,7 +181,7 @@ def _add_routes(app: FastAPI) -> None:
         if not app.state.jobs.remove(job_id):
             raise HTTPException(404, "no such job, or its time is over")
 
-    @app.get("/v1/models", response_model=list[ModelAnswer], responses=_errors())
+    @app.get("/v1/models", response_model=list[ModelAnswer], responses=errors())
     async def models() -> Any:
         """The model that predicts here."""
         service: Service = app.state.service
@@ -293,7 +210,7 @@ def _add_routes(app: FastAPI) -> None:
             raise HTTPException(503, "starting" if service is None else "the queue is full")
         return {"status": "ok"}
 
-    @app.get("/metrics", response_class=PlainTextResponse, responses=_errors())
+    @app.get("/metrics", response_class=PlainTextResponse, responses=errors())
     async def metrics() -> Response:
         """Counters for Prometheus."""
         return Response(app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
