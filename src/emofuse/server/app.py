@@ -1,4 +1,4 @@
-"""The HTTP API: routes, and what their answers look like."""
+"""The HTTP API: its routes, and how errors become answers."""
 
 import asyncio
 import shutil
