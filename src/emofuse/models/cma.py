@@ -287,9 +287,10 @@ class CMA(nn.Module):
         """H^A and H^T by modality, and the masks of their valid steps."""
         states: dict[str, Tensor] = {}
         masks: dict[str, Tensor] = {}
-        sizes = next(len(x) for x in (speech, text) if x is not None), self.config.d_model
+        n_rows = next(len(x) for x in (speech, text) if x is not None)
+        empty = self.output.weight.new_zeros(n_rows, 1, self.config.d_model)
         if self.speech_encoder is not None:
-            states["speech"], masks["speech"] = encode_present(self.speech_encoder, speech, speech_lengths, *sizes)
+            states["speech"], masks["speech"] = encode_present(self.speech_encoder, speech, speech_lengths, empty)
         if self.text_encoder is not None:
-            states["text"], masks["text"] = encode_present(self.text_encoder, text, text_lengths, *sizes)
+            states["text"], masks["text"] = encode_present(self.text_encoder, text, text_lengths, empty)
         return states, masks

@@ -38,14 +38,14 @@ def zero_missing(x: Tensor, present: Tensor | None) -> Tensor:
 
 
 def encode_present(
-    encoder: nn.Module, x: Tensor | None, lengths: Tensor | None, batch_size: int, d_model: int
+    encoder: nn.Module, x: Tensor | None, lengths: Tensor | None, empty: Tensor
 ) -> tuple[Tensor, Tensor]:
     """An encoder over the rows that have the modality; the others get zero states without a valid step.
 
-    (batch, time, ...) or None, (batch,) -> (batch, T, d_model), (batch, T).
+    (batch, time, ...) or None, (batch,), zeros (batch, 1, d_model) -> (batch, T, d_model), (batch, T).
     """
+    batch_size = len(empty)
     if x is None or lengths is None or not bool(lengths.any()):
-        empty = next(encoder.parameters()).new_zeros(batch_size, 1, d_model)
         return empty, torch.zeros(batch_size, 1, dtype=torch.bool, device=empty.device)
     rows = lengths.nonzero()[:, 0]
     if len(rows) < batch_size:

@@ -15,6 +15,7 @@ from emofuse.features.extractor import Extractor
 from emofuse.media.audio import MIN_SECONDS, SAMPLE_RATE
 from emofuse.models import goes_on, system
 from emofuse.models.cma import CMA
+from emofuse.models.inference import for_inference
 from emofuse.models.minilm import MiniLM
 from emofuse.models.mman import MMAN, MultiModalFusion
 from emofuse.prediction import Moment
@@ -60,7 +61,7 @@ class Part:
             source: Names it in messages.
             temperature: What its logits are divided by beside its own temperature.
         """
-        self.model, self.classes = checkpoint.model, checkpoint.classes
+        self.model, self.classes = for_inference(checkpoint.model), checkpoint.classes
         self.level = system(checkpoint.system).level
         self.temperature, self.provenance = checkpoint.temperature * temperature, checkpoint.provenance
         self.turns = getattr(checkpoint.model_config, "turns", False)

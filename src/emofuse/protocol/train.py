@@ -15,6 +15,7 @@ from emofuse.batching import IGNORE, Example, evaluation_batches, labels_by_id, 
 from emofuse.errors import ConfigError, DataError
 from emofuse.models import build, system
 from emofuse.models.cma import CMAConfig
+from emofuse.models.inference import for_inference
 from emofuse.models.linear import LinearClassifier, LinearConfig
 from emofuse.models.minilm import MiniLMConfig
 from emofuse.models.mman import MMANConfig, StagedFusion
@@ -39,7 +40,7 @@ def predict_probabilities(
     temperature: float = 1.0,
 ) -> dict[str, np.ndarray]:
     """Class probabilities (n_classes,) of every utterance of `examples`, by id."""
-    model.eval()
+    model = for_inference(model.eval(), "float32")
     result: dict[str, np.ndarray] = {}
     with torch.inference_mode():
         for batch in evaluation_batches(examples, level, batch_size):
