@@ -5,6 +5,7 @@ Neural Networks", Interspeech 2020. Equation numbers are the paper's.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,6 +102,20 @@ class ConvBlock(nn.Module):
         return (x if bool(mask.all()) else x * mask[:, None, None]), pooled
 
 
+def frames_left(blocks: Iterable[nn.Module], lengths: Tensor) -> Tensor:
+    """Steps (batch,) after some blocks, for input lengths (batch,).
+
+    Raises:
+        ConfigError: Of a clip nothing is left.
+    """
+    for block in blocks:
+        assert isinstance(block, ConvBlock)
+        lengths = block.n_frames(lengths)[1]
+        if int(lengths.min()) < 1:
+            raise ConfigError("a clip is too short for the convolutions' strides: nothing is left after them")
+    return lengths
+
+
 class SpeechEncoder(nn.Module):
     """Waveform or spectrogram to H^A, Eq. (1)-(2)."""
 
@@ -125,11 +140,7 @@ class SpeechEncoder(nn.Module):
         """(batch, samples) or (batch, frames, bins), (batch,) -> (batch, T, d_model), (batch,)."""
         x = (speech[:, None] if self.is_raw else speech.transpose(1, 2))[:, :, None]
         x = x.to(memory_format=torch.channels_last)
-        n_frames = lengths
-        for block in self.blocks:  # before the layers, which refuse a batch of short clips in torch's words
-            n_frames = block.n_frames(n_frames)[1]  # type: ignore[operator]
-            if int(n_frames.min()) < 1:
-                raise ConfigError("a clip is too short for the convolutions' strides: nothing is left after them")
+        frames_left(self.blocks, lengths)  # before the layers, which refuse a batch of short clips in torch's words
         for block in self.blocks:
             x, lengths = block(x, lengths)
         h_audio = self.lstm(x[:, :, 0].transpose(1, 2), lengths)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from emofuse.errors import ConfigError
-from emofuse.models.cma import CMA, ConvBlock, SpeechEncoder
+from emofuse.models.cma import CMA, ConvBlock, SpeechEncoder, frames_left
 from emofuse.models.layers import PaddedLSTM
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -60,6 +60,8 @@ class FoldedBlock(nn.Module):
     behind one another in memory, so that the input, seen as rows of s steps, needs no copy. The pooling follows
     before the bias and the ReLU: both are monotone.
     """
+
+    bias: Tensor
 
     def __init__(self, block: ConvBlock, dtype: torch.dtype) -> None:
         """Fold `block`, in evaluation mode, and round it to `dtype`."""
@@ -140,11 +142,7 @@ class InferenceSpeechEncoder(nn.Module):
 
     def forward(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, samples) or (batch, frames, bins), (batch,) -> (batch, T, d_model), (batch,)."""
-        n_frames = lengths
-        for block in self.original_blocks:
-            n_frames = block.n_frames(n_frames)[1]
-            if int(n_frames.min()) < 1:
-                raise ConfigError("a clip is too short for the convolutions' strides: nothing is left after them")
+        n_frames = frames_left(self.original_blocks, lengths)
         clips = []
         for clip, length in zip(speech, lengths.tolist(), strict=True):
             x = clip[:length].to(self.dtype)
