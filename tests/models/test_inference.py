@@ -138,6 +138,11 @@ def test_other_networks_stay_as_they_are() -> None:
     assert for_inference(model) is model
 
 
+def test_a_network_that_is_ready_already_stays_as_it_is() -> None:
+    ready = for_inference(trained("cma-speech"), "bfloat16")
+    assert for_inference(ready, "float32") is ready
+
+
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ConfigError, match="known: auto, float32, bfloat16"):
         for_inference(trained("cma-speech"), "half")  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ def for_inference(model: nn.Module, precision: Precision = "auto") -> nn.Module:
     """
     if precision not in ("auto", "float32", "bfloat16"):
         raise ConfigError(f"precision {precision!r}; known: auto, float32, bfloat16")
-    if not isinstance(model, CMA) or next(model.parameters()).is_cuda:
+    if not isinstance(model, CMA) or isinstance(model, InferenceCMA) or next(model.parameters()).is_cuda:
         return model
     use_bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16())
     return InferenceCMA(model, torch.bfloat16 if use_bfloat16 else torch.float32)
