@@ -20,6 +20,7 @@ from emofuse.models.linear import LinearClassifier, LinearConfig
 from emofuse.models.minilm import MiniLMConfig
 from emofuse.models.mman import MMANConfig, StagedFusion
 from emofuse.models.text_cnn import TextCNNConfig
+from emofuse.protocol.batch_norm import recalibrate
 from emofuse.protocol.linear import fit_linear
 from emofuse.protocol.metrics import compute_metrics
 from emofuse.protocol.settings import TrainingConfig
@@ -170,6 +171,8 @@ def fit(
         )
         entry = {"epoch": epoch, "loss": loss}
         result.history.append(entry)
+        if select is not None or epoch == config.max_epochs:  # whenever it is going to be used
+            recalibrate(model, train, level, config.batch_size, stable_seed(seed, "batch norm", epoch))
         if select is None:
             result.best_epoch = epoch
         else:
