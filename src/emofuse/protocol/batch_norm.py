@@ -24,7 +24,9 @@ def recalibrate(model: nn.Module, examples: Sequence[Example], level: str, batch
     Args:
         model: Changed in place; left in evaluation mode. One without batch norm is left as it is.
         examples: The training part.
-        level, batch_size, seed: As `training_batches` takes them.
+        level: As `training_batches` takes it.
+        batch_size: Examples a batch.
+        seed: Of which examples stand together.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not norms:
