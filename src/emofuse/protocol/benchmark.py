@@ -24,6 +24,7 @@ from emofuse.protocol.context import with_context
 from emofuse.protocol.ensemble import average_seeds
 from emofuse.protocol.linear import C_GRID, fit_linear
 from emofuse.protocol.metrics import confusion, recalls
+from emofuse.protocol.permutation import permute_labels
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs, RunResult, choose_device
 from emofuse.protocol.splits import Fold, make_folds
@@ -79,6 +80,8 @@ class Session:
         """Read the corpus; inputs follow at their first use."""
         self.plan = plan
         self.corpus = corpus or load_corpus(plan.recipe.corpus, plan.data)
+        if plan.recipe.permute_labels:
+            self.corpus = permute_labels(self.corpus)
         self.device = choose_device(plan.device)
         used = {i for fold in self.folds(plan.seeds[0]) for i in (*fold.train, *fold.dev, *fold.test)}
         if plan.recipe.other_labels == "context":

@@ -47,6 +47,7 @@ class Recipe(BaseModel):
         labels: Label set, for a protocol that has none of its own.
         other_labels: What becomes of utterances whose label the protocol leaves out. ``drop``: they are not
             there. ``context``: a conversation system sees them in their dialogue, without their labels.
+        permute_labels: Deal the corpus' labels out anew, by chance: a check. What then scores above chance leaks.
         metric: What selects on dev, where it is not the protocol's own.
         systems: Names as in `MODELS`.
         features: Modality to how its input is made.
@@ -67,6 +68,7 @@ class Recipe(BaseModel):
     protocol: str
     labels: str | None = None
     other_labels: Literal["drop", "context"] = "drop"
+    permute_labels: bool = False
     metric: Literal["wa", "ua", "f1_macro", "f1_weighted"] | None = None
     systems: tuple[str, ...] = Field(min_length=1)
     features: dict[str, FeatureConfig] = Field(min_length=1)
@@ -210,6 +212,8 @@ class Recipe(BaseModel):
         )
         if self.other_labels == "drop":  # as before there was a choice: records of then stay good
             del content["other_labels"]
+        if not self.permute_labels:
+            del content["permute_labels"]
         for feature in content["features"].values():
             for added, default in (("relative", False), ("beside", "")):
                 if feature[added] == default:
