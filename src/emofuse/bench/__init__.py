@@ -1,0 +1,1 @@
+"""How fast emofuse is on this machine, beside what a user would otherwise have (`emofuse bench`)."""
