@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from emofuse.bench.references import load_reference
+from emofuse.bench.references import References, reference_folder
 from emofuse.models import build, make_config, n_parameters
 
-plain = load_reference("plain_cma")
+plain = References(reference_folder()).use("plain_cma", lambda module: module)
 
 
 @pytest.mark.parametrize(("name", "modalities"), [("cma", ("speech", "text")), ("cma-speech", ("speech",))])

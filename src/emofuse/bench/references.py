@@ -1,11 +1,15 @@
 """The reference programs that ours are compared with: files of the repository, not of the package."""
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from emofuse.errors import ConfigError
+
+T = TypeVar("T")
 
 
 def reference_folder(given: Path | None = None) -> Path | None:
@@ -24,15 +28,27 @@ def reference_folder(given: Path | None = None) -> Path | None:
     return beside if (beside / "plain_cma.py").is_file() else None
 
 
-def load_reference(name: str, folder: Path | None = None) -> ModuleType:
-    """A reference as a module; they may import one another.
+class References:
+    """The references that can be had here.
 
-    Raises:
-        ConfigError: There is no folder of references.
+    Attributes:
+        folder: Where they are; None: nowhere.
+        notes: Which of those that were asked for cannot be had, and why.
     """
-    folder = reference_folder(folder)
-    if folder is None:
-        raise ConfigError("no references here: give --reference, benchmarks/reference of the repository")
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    return import_module(name)
+
+    def __init__(self, folder: Path | None) -> None:
+        """`folder` as `reference_folder` gives it."""
+        self.folder = folder
+        self.notes: list[str] = []
+
+    def use(self, name: str, make: Callable[[ModuleType], T]) -> T | None:
+        """What `make` makes of a reference's module; None, with a note, where a package that it needs is missing."""
+        if self.folder is None:
+            return None
+        if str(self.folder) not in sys.path:
+            sys.path.append(str(self.folder))  # they import one another
+        try:
+            return make(import_module(name))
+        except ModuleNotFoundError as error:
+            self.notes.append(f"{name} needs {error.name}")
+            return None

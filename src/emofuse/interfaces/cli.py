@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from emofuse.errors import ConfigError, DataError, EmofuseError
+from emofuse.interfaces.bench import bench
 
 app = typer.Typer(
     help="Emotion recognition from speech, words and face, in conversation.",
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 corpora_app = typer.Typer(help="List the corpus readers, or check a corpus.", invoke_without_command=True)
 app.add_typer(corpora_app, name="corpora")
+app.command()(bench)
 
 
 class Selection(StrEnum):

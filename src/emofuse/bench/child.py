@@ -1,0 +1,56 @@
+"""One case in a process of its own: threads and how they wait can only be chosen before anything is imported.
+
+python -m emofuse.bench.child JOB RESULT      # two JSON files, see `run_job`
+"""
+
+import json
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emofuse.bench.cases import CASES
+from emofuse.bench.references import References
+from emofuse.bench.roofline import Roofline, measure_roofline
+from emofuse.bench.run import ROOFLINE
+from emofuse.bench.setup import Setup, Sizes
+from emofuse.bench.timing import empty_entry
+from emofuse.errors import EmofuseError
+
+
+def run_job(job: dict[str, Any]) -> dict[str, Any]:
+    """Do what `emofuse.bench.run` asks of a child.
+
+    Args:
+        job: ``case``, ``runs``, ``threads``, ``references`` (folder or None), ``roofline`` (as the job of that name
+            gives it, or None) and optionally ``sizes``.
+
+    Returns:
+        The case's entry; of `ROOFLINE` its fields. A case that cannot run here gives an empty entry with a note.
+    """
+    torch.set_num_threads(job["threads"])
+    if job["case"] == ROOFLINE:
+        return asdict(measure_roofline())
+    case = CASES[job["case"]]
+    references = References(None if job["references"] is None else Path(job["references"]))
+    roofline = None if job["roofline"] is None else Roofline(**job["roofline"])
+    sizes = Sizes(**job.get("sizes", {}))
+    with tempfile.TemporaryDirectory() as folder:
+        setup = Setup(job["runs"], job["threads"], references, Path(folder), roofline, sizes)
+        try:
+            return case.run(setup)
+        except EmofuseError as error:
+            return empty_entry(case.unit, str(error))
+
+
+def main() -> None:
+    """Entry point."""
+    job, result = Path(sys.argv[1]), Path(sys.argv[2])
+    result.write_text(json.dumps(run_job(json.loads(job.read_text(encoding="utf-8")))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
