@@ -45,6 +45,7 @@ LAYERS = (
     {"recording"},
     {"predictor"},
     {"assessment"},
+    {"bench"},
     {"interfaces", "server"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -7,6 +7,7 @@ Architecture and size are those of `transformers`' default, 95 M weights; the we
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 from transformers.utils.logging import disable_progress_bar
 
 
-def make(n_classes: int = 4, **sizes: int) -> nn.Module:
+def make(n_classes: int = 4, **sizes: Any) -> nn.Module:
     """The classifier with random weights; `sizes` change fields of `Wav2Vec2Config`."""
     return Wav2Vec2ForSequenceClassification(Wav2Vec2Config(num_labels=n_classes, **sizes)).eval()
 

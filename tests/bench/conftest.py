@@ -1,4 +1,4 @@
-"""The folder of references, of this checkout."""
+"""The references of this checkout, and small cases."""
 
 from pathlib import Path
 
@@ -33,6 +33,6 @@ def references() -> References:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Setup:
-    """A small case without references, on a machine of 10 bytes and 100 or 1000 operations a second."""
-    roofline = Roofline(10.0, {"float32": 100.0, "bfloat16": 1000.0}, 1)
+    """A small case without references, on a machine of 10^9 bytes and 1000 operations a second."""
+    roofline = Roofline(1e9, {"float32": 100.0, "bfloat16": 1000.0}, 1)
     return Setup(2, 1, References(None), tmp_path, roofline, TINY)

@@ -1,7 +1,6 @@
 """Turns, quartiles and ratios, worked by hand."""
 
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -10,45 +9,51 @@ from emofuse.bench.timing import Contender, compare, empty_entry, in_unit, inter
 KEYS = {"ours", "reference", "unit", "ratio", "roofline_share"}
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float], Contender]:
-    """Makes contenders that take a stated time on a clock of their own; `calls` lists who was called."""
-    now = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+class Clock:
+    """A clock of its own, contenders that take a stated time on it, and who was called."""
 
-    def make(name: str, seconds: float) -> Contender:
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls = ""
+
+    def contender(self, name: str, *seconds: float) -> Contender:
+        """Takes as long as is stated for each of its calls; the last is for all further ones."""
+        left = list(seconds)
+
         def run() -> None:
-            now[0] += seconds
-            make.calls.append(name)  # pyright: ignore[reportFunctionMemberAccess]
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+            self.calls += name
 
         return Contender(name, run)
 
-    make.calls = []  # pyright: ignore[reportFunctionMemberAccess]
-    return make
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(time, "perf_counter", lambda: made.now)
+    return made
 
 
-def test_contenders_take_turns_after_a_warm_up(clock: Callable[[str, float], Contender]) -> None:
-    found = interleave([clock("a", 0.5), clock("b", 1.0)], runs=3, round_s=0.25)
-    assert "".join(clock.calls) == "ab" + "ab" * 3  # pyright: ignore[reportFunctionMemberAccess]
+def test_contenders_take_turns_after_a_warm_up(clock: Clock) -> None:
+    found = interleave([clock.contender("a", 0.5), clock.contender("b", 1.0)], runs=3, round_s=0.25)
+    assert clock.calls == "aabb" + "ab" * 3
     assert found == [[0.5] * 3, [1.0] * 3]
 
 
-def test_quick_contenders_are_called_several_times_a_turn(clock: Callable[[str, float], Contender]) -> None:
-    found = interleave([clock("a", 0.125), clock("b", 0.5)], runs=2, round_s=0.25)
-    assert "".join(clock.calls) == "aab" + "aab" * 2  # pyright: ignore[reportFunctionMemberAccess]
+def test_quick_contenders_are_called_several_times_a_turn(clock: Clock) -> None:
+    found = interleave([clock.contender("a", 0.125), clock.contender("b", 0.5)], runs=2, round_s=0.25)
+    assert clock.calls == "aabb" + "aab" * 2
     assert found == [[0.125] * 2, [0.5] * 2]
 
 
-def test_the_first_call_does_not_decide_how_often_to_call() -> None:
-    slept = iter([0.02, *[0.0] * 10_000])
-    calls = []
+def test_the_first_call_does_not_decide_how_often_to_call(clock: Clock) -> None:
+    interleave([clock.contender("a", 1.0, 0.125)], runs=1, round_s=0.5)
+    assert clock.calls == "aa" + "aaaa"
 
-    def run() -> None:
-        calls.append(1)
-        time.sleep(next(slept))
 
-    interleave([Contender("a", run)], runs=1, round_s=0.03)
-    assert len(calls) > 10
+def test_what_takes_long_is_warmed_up_once(clock: Clock) -> None:
+    assert interleave([clock.contender("a", 9.0, 8.0)], runs=2) == [[8.0, 8.0]]
+    assert clock.calls == "a" + "aa"
 
 
 @pytest.mark.parametrize(

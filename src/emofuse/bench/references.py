@@ -50,5 +50,5 @@ class References:
         try:
             return make(import_module(name))
         except ModuleNotFoundError as error:
-            self.notes.append(f"{name} needs {error.name}")
+            self.notes.append(f"no reference {name}" if error.name == name else f"{name} needs {error.name}")
             return None

@@ -11,6 +11,9 @@ import numpy as np
 ROUND_S = 0.2
 """A contender that is quicker is called several times a round: single calls of milliseconds are mostly noise."""
 
+LONG_S = 2.0
+"""What takes so long at its first call is called once a round, without a second warm-up."""
+
 RATES = ("x real time", "utterances/s", "requests/s")
 """Units of which more is better; a contender's `amount` a call is in seconds of sound, utterances or requests."""
 
@@ -58,16 +61,17 @@ def interleave(contenders: Sequence[Contender], runs: int, round_s: float = ROUN
 
 
 def _warm_up(run: Callable[[], object], round_s: float) -> int:
-    """Calls a round; the second call decides, as the first one also pays for what is made once."""
-    n = 1
-    for _ in range(2):
-        began = time.perf_counter()
-        run()
-        took = time.perf_counter() - began
-        if took >= round_s:
-            return 1
-        n = math.ceil(round_s / max(took, 1e-9))
-    return n
+    """Calls a round, by the second call: the first one also pays for what is made once."""
+    took = _seconds(run)
+    if took < LONG_S:
+        took = _seconds(run)
+    return max(1, math.ceil(round_s / max(took, 1e-9)))
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

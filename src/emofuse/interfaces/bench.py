@@ -23,7 +23,7 @@ def bench(
     ] = None,
 ) -> None:
     """Measure speed beside references in one run; a ratio above 1 means that emofuse is better."""
-    from emofuse.bench.cases import find_cases
+    from emofuse.bench.cases import CASES, find_cases
     from emofuse.bench.references import reference_folder
     from emofuse.bench.report import text_table, write_results
     from emofuse.bench.run import Plan, run
@@ -38,7 +38,8 @@ def bench(
         out.mkdir(parents=True, exist_ok=True)  # now, not after minutes of measuring
 
     def tell(name: str) -> None:
-        print(f"measuring {name}", file=sys.stderr, flush=True)
+        what = f": {CASES[name].what}" if name in CASES else ""
+        print(f"measuring {name}{what}", file=sys.stderr, flush=True)
 
     result = run(Plan(names, runs, threads, folder), tell)
     if out is not None:

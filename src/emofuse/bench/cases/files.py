@@ -1,8 +1,7 @@
 """Files in: decoding, extraction, and prediction from a compressed recording to its timeline."""
 
 from collections import deque
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +20,7 @@ from emofuse.features.store import FeatureStore
 from emofuse.media.audio import AudioSpool, read_audio, stream_audio
 from emofuse.media.decoding import decode as decode_pieces
 from emofuse.media.voice import find_speech, speech_probabilities
-from emofuse.predictor import Predictor, Recording, load
+from emofuse.predictor import Predictor, load
 from emofuse.recording import Sources, open_recording
 from emofuse.recording import Utterance as Heard
 
@@ -70,7 +69,7 @@ def _prediction_stages(setup: Setup, predictor: Predictor, path: Path) -> dict[s
                 "stream": _streamer(path),
                 "voice": lambda: find_speech(speech_probabilities(spool.blocks()), spool.duration_s),
                 "features": lambda: _features(predictor, heard),
-                "judge": lambda: predictor.judge(_again(recording), recording.source),
+                "judge": lambda: predictor.judge(recording.utterances(), recording.source),
             }
         )
     return {
@@ -80,10 +79,6 @@ def _prediction_stages(setup: Setup, predictor: Predictor, path: Path) -> dict[s
         "features": found["features"],
         "model": max(0.0, found["judge"] - found["features"]),
     }
-
-
-def _again(recording: Recording) -> list[Heard]:
-    return list(recording.utterances())
 
 
 def _features(predictor: Predictor, heard: list[Heard]) -> None:
@@ -142,9 +137,10 @@ def _recording(setup: Setup, seconds: float) -> Path:
     return path if path.exists() else write_recording(path, speech_like(seconds))
 
 
-def _exhaust(pieces: Any) -> None:
+def _exhaust(pieces: Iterable[object]) -> None:
     deque(pieces, maxlen=0)
 
 
 def _streamer(path: Path) -> Callable[[], None]:
-    return partial(lambda: _exhaust(stream_audio(path)))
+    """Decoding and resampling, block by block."""
+    return lambda: _exhaust(stream_audio(path))

@@ -95,14 +95,14 @@ def _started(arguments: Sequence[str], stdout: int | None = None) -> Iterator[su
 def cold_start(setup: Setup) -> dict[str, Any]:
     """Fresh processes: the first prediction of a clip of 3 s; `--help` and `import emofuse` are stages."""
     clip = write_recording(setup.folder / "clip.wav", speech_like(CLIP_S), 16_000, 1)
-    first = partial(_run, "-m", "emofuse", "predict", str(clip))
+    first = partial(run_python, "-m", "emofuse", "predict", str(clip))
     plain = setup.references.use("wav2vec2_base", lambda module: _fresh_encoder(module, setup.folder, clip))
     reference = optional("wav2vec2-base from its weights", plain)
     entry = setup.measure("s", Contender("emofuse predict", first), reference)
     stages = {
-        "python alone": partial(_run, "-c", "pass"),
-        "emofuse --help": partial(_run, "-m", "emofuse", "--help"),
-        "import emofuse": partial(_run, "-c", "import emofuse"),
+        "python alone": partial(run_python, "-c", "pass"),
+        "emofuse --help": partial(run_python, "-m", "emofuse", "--help"),
+        "import emofuse": partial(run_python, "-c", "import emofuse"),
     }
     return entry | {"stages_ms": {**setup.stages_ms(stages), "first prediction": 1000 * entry["ours"]}}
 
@@ -110,10 +110,10 @@ def cold_start(setup: Setup) -> dict[str, Any]:
 def _fresh_encoder(module: ModuleType, folder: Path, clip: Path) -> Callable[[], None]:
     weights = folder / "wav2vec2"
     module.save(module.make(), weights)
-    return partial(_run, str(module.__file__), str(weights), str(clip))
+    return partial(run_python, str(module.__file__), str(weights), str(clip))
 
 
-def _run(*arguments: str) -> None:
+def run_python(*arguments: str) -> None:
     """A fresh Python process.
 
     Raises:
@@ -121,4 +121,4 @@ def _run(*arguments: str) -> None:
     """
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DataError(f"python {' '.join(arguments[:3])} ... failed: {' '.join(done.stderr.split())[-300:]}")
+        raise DataError(f"python {' '.join(arguments)} failed: {' '.join(done.stderr.split())[-300:]}")

@@ -1,0 +1,87 @@
+"""Every case at a small size gives an entry of the promised form. No test looks at how long anything takes."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from emofuse.bench.cases import CASES, cma, find_cases, processes
+from emofuse.bench.references import References
+from emofuse.bench.setup import Setup
+from emofuse.bench.work import cma_speech
+from emofuse.errors import ConfigError, DataError
+from emofuse.models.cma import CMAConfig
+
+WANTED = {"cma_train", "cma_infer_batch", "cma_infer_single", "mman_train", "predict_file", "extract", "cold_start"}
+IN_PROCESS = ("cma_train", "cma_infer_batch", "cma_infer_single", "mman_train", "decode", "extract", "predict_file")
+STAGES = {
+    "decode": {"decode", "resample"},
+    "extract": {"read", "compute", "store"},
+    "predict_file": {"decode", "resample", "voice activity", "features", "model"},
+}
+
+
+def check(name: str, entry: dict[str, Any]) -> None:
+    """Form and ranges of an entry without a reference."""
+    assert json.loads(json.dumps(entry)) == entry
+    low, high = entry["quartiles"]["ours"]
+    assert 0 < low <= entry["ours"] <= high
+    assert (entry["reference"], entry["ratio"]) == (None, None)
+    assert (entry["unit"], entry["runs"], entry["threads"]) == (CASES[name].unit, 2, 1)
+    assert (entry["roofline_share"] is not None) == CASES[name].has_roofline
+    assert set(entry.get("stages_ms", {})) == STAGES.get(name, set())
+    assert all(ms >= 0 for ms in entry.get("stages_ms", {}).values())
+
+
+@pytest.mark.parametrize("name", IN_PROCESS)
+def test_a_case_without_references(alone: Setup, name: str) -> None:
+    check(name, CASES[name].run(alone))
+
+
+def test_a_server_answers_several_clients(alone: Setup) -> None:
+    entry = CASES["server"].run(alone)
+    check("server", entry)
+    low, high = entry["latency_ms"]["quartiles"]
+    assert 0 < low <= entry["latency_ms"]["median"] <= high
+    assert entry["clients"] == 2
+
+
+def test_a_server_that_does_not_start_is_told(alone: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "START_S", 0.0)
+    with pytest.raises(DataError, match="emofuse serve does not start here"):
+        CASES["server"].run(alone)
+
+
+def test_a_process_that_fails_is_told() -> None:
+    with pytest.raises(DataError, match=r"python -c import sys; sys.exit\('broken'\) failed: broken"):
+        processes.run_python("-c", "import sys; sys.exit('broken')")
+
+
+def test_a_case_with_its_reference(alone: Setup, references: References, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cma, "usual", lambda *_: {"absent": None, "other": lambda: None})
+    entry = CASES["cma_infer_batch"].run(replace(alone, references=references))
+    assert entry["reference_name"] == "plain CMA"
+    assert entry["ratio"] == pytest.approx(entry["ours"] / entry["reference"])
+    assert set(entry["beside"]) == {"other"}
+
+
+@pytest.mark.parametrize(("name", "n_clips"), [("cma_infer_batch", 2), ("cma_infer_single", 1)])
+def test_the_share_is_of_the_time_that_one_run_took(alone: Setup, name: str, n_clips: int) -> None:
+    """Clips of 0.6 s on a pretended machine of 1000 operations a second, whose memory is not what binds."""
+    entry = CASES[name].run(alone)
+    least_s = n_clips * cma_speech(CMAConfig(modalities=("speech",)), 9600).all / 1000
+    taken_s = entry["ours"] / 1000 if entry["unit"] == "ms" else n_clips * 0.6 / entry["ours"]
+    assert entry["roofline"]["least_s"] == pytest.approx(least_s)
+    assert entry["roofline_share"] == pytest.approx(least_s / taken_s)
+
+
+def test_the_promised_cases_are_there() -> None:
+    assert set(CASES) >= WANTED
+    assert find_cases([]) == list(CASES)
+    assert find_cases(["decode", "extract", "decode"]) == ["decode", "extract"]
+
+
+def test_an_unknown_case_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="unknown case 'cma'; known: cma_train, "):
+        find_cases(["cma"])
