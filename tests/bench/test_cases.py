@@ -63,7 +63,7 @@ def test_a_case_with_its_reference(alone: Setup, references: References, monkeyp
     entry = CASES["cma_infer_batch"].run(replace(alone, references=references))
     assert entry["reference_name"] == "plain CMA"
     assert entry["ratio"] == pytest.approx(entry["ours"] / entry["reference"])
-    assert set(entry["beside"]) == {"other"}
+    assert set(entry["beside"]) == {"emofuse, float32", "other"}
 
 
 @pytest.mark.parametrize(("name", "n_clips"), [("cma_infer_batch", 2), ("cma_infer_single", 1)])

@@ -17,15 +17,11 @@ from emofuse.bench.timing import Contender, optional
 from emofuse.bench.work import cma_speech, inference, training
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.models import build, make_config, n_parameters
+from emofuse.models.inference import Precision, for_inference
 from emofuse.protocol.settings import TrainingConfig
 from emofuse.protocol.train import train_epoch
 
 N_CLASSES = 4
-
-
-def _ready(model: nn.Module) -> nn.Module:
-    """The model as predictions are made with it."""
-    return model.eval()
 
 
 def _without_gradients(run: Callable[[], object]) -> Callable[[], None]:
@@ -55,15 +51,19 @@ def _cma_inference(setup: Setup, unit: str, n_clips: int, n_slow: int) -> dict[s
     plain = setup.references.use("plain_cma", partial(_plain_cma, model=model, clips=clips))
     n_numbers = clips.numel() + n_clips * N_CLASSES
     work = inference([cma_speech(config, clips.shape[1])] * n_clips, n_numbers, n_parameters(model))
-    ready, slow = _ready(model), clips[:n_slow].numpy()
+    slow = clips[:n_slow].numpy()
 
     def amount(n: int) -> float:
         return float(n) if unit == "ms" else n * setup.sizes.clip_s
 
-    ours = Contender("emofuse", _without_gradients(lambda: ready(clips, lengths)), amount(n_clips))
+    def ours(name: str, precision: Precision) -> Contender:
+        ready = for_inference(model.eval(), precision)
+        return Contender(name, _without_gradients(lambda: ready(clips, lengths)), amount(n_clips))
+
     reference = optional("plain CMA", plain, amount(n_clips))
     beside = [optional(name, run, amount(len(slow))) for name, run in usual(setup, slow).items()]
-    return setup.measure(unit, ours, reference, beside, work)
+    beside = [ours("emofuse, float32", "float32"), *beside]
+    return setup.measure(unit, ours("emofuse", "auto"), reference, beside, work)
 
 
 def _plain_cma(module: ModuleType, model: nn.Module, clips: Tensor) -> Callable[[], None]:
