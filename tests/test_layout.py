@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from emofuse.bench.cases import CASES
 from emofuse.corpora import CORPORA
 from emofuse.extractors import EXTRACTORS
 from emofuse.labels import LABEL_SETS
@@ -170,6 +171,7 @@ def test_the_readme_names_every_file() -> None:
         ("systems.md", set(MODELS)),
         ("recipes.md", set(LABEL_SETS) | set(FeatureConfig.model_fields) | set(TrainingConfig.__dataclass_fields__)),
         ("features.md", set(EXTRACTORS)),
+        ("bench.md", set(CASES)),
         (
             "recipes.md",
             {
