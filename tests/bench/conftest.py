@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from emofuse.bench.references import References, reference_folder
-from emofuse.bench.roofline import Roofline
 from emofuse.bench.setup import Setup, Sizes
 
 TINY = Sizes(
@@ -21,6 +20,8 @@ TINY = Sizes(
     n_files=2,
     n_requests=2,
     n_clients=2,
+    stream_values=2**12,
+    matrix=32,
 )
 
 
@@ -33,6 +34,5 @@ def references() -> References:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Setup:
-    """A small case without references, on a machine of 10^9 bytes and 1000 operations a second."""
-    roofline = Roofline(1e9, {"float32": 100.0, "bfloat16": 1000.0}, 1)
-    return Setup(2, 1, References(None), tmp_path, roofline, TINY)
+    """A small case without references."""
+    return Setup(2, 1, References(None), tmp_path, TINY)

@@ -15,6 +15,7 @@ from emofuse.models.cma import CMAConfig
 
 WANTED = {"cma_train", "cma_infer_batch", "cma_infer_single", "mman_train", "predict_file", "extract", "cold_start"}
 IN_PROCESS = ("cma_train", "cma_infer_batch", "cma_infer_single", "mman_train", "decode", "extract", "predict_file")
+MODELS = ("cma_train", "cma_infer_batch", "cma_infer_single", "mman_train")
 STAGES = {
     "decode": {"decode", "resample"},
     "extract": {"read", "compute", "store"},
@@ -29,7 +30,7 @@ def check(name: str, entry: dict[str, Any]) -> None:
     assert 0 < low <= entry["ours"] <= high
     assert (entry["reference"], entry["ratio"]) == (None, None)
     assert (entry["unit"], entry["runs"], entry["threads"]) == (CASES[name].unit, 2, 1)
-    assert (entry["roofline_share"] is not None) == CASES[name].has_roofline
+    assert (entry["roofline_share"] is not None) == (name in MODELS)
     assert set(entry.get("stages_ms", {})) == STAGES.get(name, set())
     assert all(ms >= 0 for ms in entry.get("stages_ms", {}).values())
 
@@ -68,11 +69,13 @@ def test_a_case_with_its_reference(alone: Setup, references: References, monkeyp
 
 @pytest.mark.parametrize(("name", "n_clips"), [("cma_infer_batch", 2), ("cma_infer_single", 1)])
 def test_the_share_is_of_the_time_that_one_run_took(alone: Setup, name: str, n_clips: int) -> None:
-    """Clips of 0.6 s on a pretended machine of 1000 operations a second, whose memory is not what binds."""
-    entry = CASES[name].run(alone)
-    least_s = n_clips * cma_speech(CMAConfig(modalities=("speech",)), 9600).all / 1000
+    """Clips of 0.6 s; the machine is what the case says that it found."""
+    entry = CASES[name].run(replace(alone, runs=3))  # of an odd number the median is one of them
+    found = entry["roofline"]
+    assert found["flops"] == n_clips * cma_speech(CMAConfig(modalities=("speech",)), 9600).all
+    least_s = max(found["flops"] / max(found["flops_per_s"].values()), found["bytes"] / found["bytes_per_s"])
     taken_s = entry["ours"] / 1000 if entry["unit"] == "ms" else n_clips * 0.6 / entry["ours"]
-    assert entry["roofline"]["least_s"] == pytest.approx(least_s)
+    assert found["least_s"] == pytest.approx(least_s)
     assert entry["roofline_share"] == pytest.approx(least_s / taken_s)
 
 

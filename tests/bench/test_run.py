@@ -17,7 +17,6 @@ from emofuse.errors import ConfigError, DataError
 from emofuse.interfaces import cli
 
 SMALL = {"recording_s": 4.0}
-ROOF = {"bytes_per_s": 1e10, "flops_per_s": {"float32": 1e11}, "threads": 1}
 
 
 def bench(*arguments: object, exit_code: int = 0) -> Any:
@@ -73,8 +72,8 @@ def test_a_child_measures_a_case(tmp_path: Path) -> None:
 def test_children_get_their_threads_and_idle_ones_sleep(children: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "n_cores", lambda: 7)
     run(Plan(["cma_train", "decode"]))
-    assert [(job["case"], job["threads"]) for job, _ in children] == [("roofline", 7), ("cma_train", 7), ("decode", 1)]
-    assert [env["OMP_NUM_THREADS"] for _, env in children] == ["7", "7", "1"]
+    assert [(job["case"], job["threads"]) for job, _ in children] == [("cma_train", 7), ("decode", 1)]
+    assert [env["OMP_NUM_THREADS"] for _, env in children] == ["7", "1"]
     assert {env["OMP_WAIT_POLICY"] for _, env in children} == {"PASSIVE"}
     children.clear()
     run(Plan(["decode"], threads=3))
@@ -96,7 +95,7 @@ def test_what_a_user_can_mend_becomes_a_note(monkeypatch: pytest.MonkeyPatch) ->
         raise DataError("needs this and that")
 
     monkeypatch.setitem(CASES, "decode", Case(refuse, "x real time", "refuses"))
-    job = {"case": "decode", "runs": 1, "threads": 1, "references": None, "roofline": None}
+    job = {"case": "decode", "runs": 1, "threads": 1, "references": None, "sizes": {}}
     assert run_job(job)["note"] == "needs this and that"
     assert run_job(job)["ours"] is None
 
@@ -104,12 +103,10 @@ def test_what_a_user_can_mend_becomes_a_note(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_case_sees_what_it_was_sent(monkeypatch: pytest.MonkeyPatch, bare: Path) -> None:
     seen: list[Setup] = []
     monkeypatch.setitem(CASES, "decode", Case(lambda setup: seen.append(setup) or {}, "ms", "looks"))  # type: ignore[func-returns-value]
-    job = {"case": "decode", "runs": 3, "threads": 1, "references": str(bare), "roofline": ROOF, "sizes": SMALL}
+    job = {"case": "decode", "runs": 3, "threads": 1, "references": str(bare), "sizes": SMALL}
     run_job(job)
     (setup,) = seen
     assert (setup.runs, setup.references.folder, setup.sizes.recording_s) == (3, bare, 4.0)
-    assert setup.roofline is not None
-    assert setup.roofline.bytes_per_s == 1e10
     assert not setup.folder.exists()  # its files are removed
 
 

@@ -6,7 +6,6 @@ python -m emofuse.bench.child JOB RESULT      # two JSON files, see `run_job`
 import json
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ import torch
 
 from emofuse.bench.cases import CASES
 from emofuse.bench.references import References
-from emofuse.bench.roofline import Roofline, measure_roofline
-from emofuse.bench.run import ROOFLINE
 from emofuse.bench.setup import Setup, Sizes
 from emofuse.bench.timing import empty_entry
 from emofuse.errors import EmofuseError
@@ -25,21 +22,16 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     """Do what `emofuse.bench.run` asks of a child.
 
     Args:
-        job: ``case``, ``runs``, ``threads``, ``references`` (folder or None), ``roofline`` (as the job of that name
-            gives it, or None) and optionally ``sizes``.
+        job: ``case``, ``runs``, ``threads``, ``references`` (folder or None) and ``sizes`` (changes of `Sizes`).
 
     Returns:
-        The case's entry; of `ROOFLINE` its fields. A case that cannot run here gives an empty entry with a note.
+        The case's entry; where it cannot run here, an empty one with a note.
     """
     torch.set_num_threads(job["threads"])
-    if job["case"] == ROOFLINE:
-        return asdict(measure_roofline())
     case = CASES[job["case"]]
     references = References(None if job["references"] is None else Path(job["references"]))
-    roofline = None if job["roofline"] is None else Roofline(**job["roofline"])
-    sizes = Sizes(**job.get("sizes", {}))
     with tempfile.TemporaryDirectory() as folder:
-        setup = Setup(job["runs"], job["threads"], references, Path(folder), roofline, sizes)
+        setup = Setup(job["runs"], job["threads"], references, Path(folder), Sizes(**job["sizes"]))
         try:
             return case.run(setup)
         except EmofuseError as error:

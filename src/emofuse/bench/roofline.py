@@ -1,71 +1,75 @@
 """What this machine can do at most: its memory bandwidth and its rate of multiplying matrices, measured here."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from emofuse.bench.work import Work
+from emofuse.bench.timing import Contender
+from emofuse.bench.work import FLOAT_BYTES, Work
 
-STREAM_VALUES = 2**25
-"""Values of each of the three arrays that are streamed: 128 MiB, more than a cache holds."""
-
-MATRIX = 2048
-MEASURE_S = 2.0
+MEMORY = "memory"
 
 
 @dataclass(frozen=True)
 class Roofline:
-    """Rates of this machine, with all threads that the run may use.
+    """Rates of this machine, with the threads that the case has.
 
     Attributes:
-        bytes_per_s: Memory bandwidth: ``c = a + 3 b`` over arrays larger than the cache (McCalpin's triad).
-        flops_per_s: Matrix products by torch: ``float32`` and ``bfloat16`` to operations a second.
-        threads: With how many threads.
+        bytes_per_s: Memory bandwidth.
+        flops_per_s: ``float32`` and ``bfloat16`` to operations a second of matrix products by torch.
     """
 
     bytes_per_s: float
     flops_per_s: dict[str, float]
-    threads: int
-
-    def least_s(self, work: Work) -> float:
-        """Shortest time that the work can take: the longer of its arithmetic, at the best rate, and its traffic."""
-        return max(work.flops / max(self.flops_per_s.values()), work.bytes / self.bytes_per_s)
 
     def share(self, work: Work, seconds: float) -> dict[str, Any]:
-        """``roofline_share``: the shortest time through the time taken, at most about 1; and what it rests on."""
-        arithmetic_s, least_s = work.flops / max(self.flops_per_s.values()), self.least_s(work)
-        bound = "arithmetic" if arithmetic_s == least_s else "memory"
-        rests = {"flops": work.flops, "bytes": work.bytes, "least_s": least_s, "bound": bound}
-        return {"roofline_share": least_s / seconds, "roofline": rests}
+        """The shortest time that work can take through the time taken, and what it rests on.
+
+        The shortest time is the longer of the arithmetic's, at the better rate, and of the traffic's.
+        """
+        arithmetic_s, traffic_s = work.flops / max(self.flops_per_s.values()), work.bytes / self.bytes_per_s
+        rests = {
+            "flops": work.flops,
+            "bytes": work.bytes,
+            "least_s": max(arithmetic_s, traffic_s),
+            "bound": "arithmetic" if arithmetic_s >= traffic_s else MEMORY,
+            "bytes_per_s": self.bytes_per_s,
+            "flops_per_s": self.flops_per_s,
+        }
+        return {"roofline_share": rests["least_s"] / seconds, "roofline": rests}
 
 
-def measure_roofline(n_values: int = STREAM_VALUES, size: int = MATRIX, measure_s: float = MEASURE_S) -> Roofline:
-    """Measure with torch's present number of threads; the best of what was tried, since noise only takes away.
+def probes(n_values: int, size: int) -> list[Contender]:
+    """What is timed in turns with a model to know what the machine can do meanwhile.
 
     Args:
-        n_values: Length of each streamed array.
-        size: Rows and columns of the matrices.
-        measure_s: Seconds for each of the three measurements.
+        n_values: Of each of three arrays larger than the cache, ``c = a + 3 b`` (McCalpin's triad); amount in bytes.
+        size: Rows and columns of matrices that are multiplied; amount in operations.
     """
     a, b, c = torch.ones(n_values), torch.ones(n_values), torch.ones(n_values)
-    stream_s = _best_s(lambda: torch.add(a, b, alpha=3, out=c), measure_s)
-    rates: dict[str, float] = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        left, right = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-        product = torch.empty(size, size, dtype=dtype)
-        name = str(dtype).removeprefix("torch.")
-        rates[name] = 2 * size**3 / _best_s(lambda x=left, y=right, z=product: torch.mm(x, y, out=z), measure_s)
-    return Roofline(3 * 4 * n_values / stream_s, rates, torch.get_num_threads())
+    triad = Contender(MEMORY, lambda: torch.add(a, b, alpha=3, out=c), 3.0 * FLOAT_BYTES * n_values)
+    return [triad, *(_product(size, dtype) for dtype in (torch.float32, torch.bfloat16))]
 
 
-def _best_s(run: Callable[[], object], measure_s: float) -> float:
-    run()
-    best, until = float("inf"), time.perf_counter() + measure_s
-    while time.perf_counter() < until or best == float("inf"):
-        began = time.perf_counter()
-        run()
-        best = min(best, time.perf_counter() - began)
-    return best
+def _product(size: int, dtype: torch.dtype) -> Contender:
+    left, right = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    product = torch.empty(size, size, dtype=dtype)
+    name = str(dtype).removeprefix("torch.")
+    return Contender(name, lambda: torch.mm(left, right, out=product), 2.0 * size**3)
+
+
+def roofline_of(contenders: Sequence[Contender], seconds: Sequence[Sequence[float]]) -> Roofline:
+    """From what `interleave` measured of `probes`: the best run of each counts, since noise only takes away."""
+    rates = {c.name: c.amount / min(s) for c, s in zip(contenders, seconds, strict=True)}
+    return Roofline(rates.pop(MEMORY), rates)
+
+
+def best_of(rooflines: Iterable[Roofline]) -> Roofline | None:
+    """The best rates of several; None of none."""
+    found = list(rooflines)
+    if not found:
+        return None
+    names = found[0].flops_per_s
+    return Roofline(max(r.bytes_per_s for r in found), {n: max(r.flops_per_s[n] for r in found) for n in names})

@@ -6,19 +6,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from emofuse.bench.cases import CASES
 from emofuse.bench.machine import describe, load_average, n_cores
+from emofuse.bench.roofline import Roofline, best_of
 from emofuse.bench.timing import empty_entry
 
 WAIT_POLICY = "PASSIVE"
 """How idle OpenMP threads wait: spinning ones (the default) stall LSTMs as soon as another process wants a core."""
-
-ROOFLINE = "roofline"
-"""The job of a child that measures the machine instead of a case."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +46,10 @@ def run(plan: Plan, on_start: Callable[[str], None] = lambda _: None) -> dict[st
         on_start: Called with the name of what is measured next.
 
     Returns:
-        ``machine``, ``settings``, ``roofline`` (null where no case needs it) and ``cases``, name to entry.
+        ``machine``, ``settings``, ``roofline`` (the best rates of all cases; null where none has any) and ``cases``,
+        name to entry.
     """
-    machine, roofline = describe(), None
-    most = plan.threads or n_cores()
-    if any(CASES[name].has_roofline for name in plan.cases):
-        on_start("memory bandwidth and matrix rate")
-        roofline = _in_child({"case": ROOFLINE, "threads": most})
+    machine, most = describe(), plan.threads or n_cores()
     entries: dict[str, Any] = {}
     for name in plan.cases:
         on_start(name)
@@ -64,13 +59,14 @@ def run(plan: Plan, on_start: Callable[[str], None] = lambda _: None) -> dict[st
             "runs": plan.runs,
             "threads": plan.threads or case.threads or most,
             "references": None if plan.references is None else str(plan.references),
-            "roofline": roofline if case.has_roofline else None,
             "sizes": plan.sizes or {},
         }
         entries[name] = _in_child(job) or empty_entry(case.unit, "its process failed; what it said is above")
         entries[name]["load_average"] = load_average()
     settings = {"runs": plan.runs, "threads": most, "wait_policy": WAIT_POLICY}
-    return {"machine": machine, "settings": settings, "roofline": roofline, "cases": entries}
+    found = [e["roofline"] for e in entries.values() if "roofline" in e]
+    best = best_of(Roofline(r["bytes_per_s"], r["flops_per_s"]) for r in found)
+    return {"machine": machine, "settings": settings, "roofline": best and asdict(best), "cases": entries}
 
 
 def _in_child(job: dict[str, Any]) -> dict[str, Any] | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from emofuse.bench.references import References
-from emofuse.bench.roofline import Roofline
-from emofuse.bench.timing import TIMES, Contender, compare, interleave, quartiles
+from emofuse.bench.roofline import probes, roofline_of
+from emofuse.bench.timing import Contender, compare, interleave, quartiles
 from emofuse.bench.work import Work
 
 
@@ -25,6 +25,7 @@ class Sizes:
         slow_s: Of that, what slow references get.
         n_files: Clips of `extract`.
         n_requests, n_clients: Of a run of `server`.
+        stream_values, matrix: Of the roofline's probes, see `emofuse.bench.roofline.probes`: arrays of 128 MiB.
     """
 
     n_clips: int = 32
@@ -39,6 +40,8 @@ class Sizes:
     n_files: int = 16
     n_requests: int = 24
     n_clients: int = 4
+    stream_values: int = 2**25
+    matrix: int = 2048
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,6 @@ class Setup:
         threads: That this process may use.
         references: What can be compared with.
         folder: For temporary files.
-        roofline: Of this machine; None for cases that run no model of ours alone.
         sizes: How much to work on.
     """
 
@@ -58,7 +60,6 @@ class Setup:
     threads: int
     references: References
     folder: Path
-    roofline: Roofline | None = None
     sizes: Sizes = field(default_factory=Sizes)
 
     def measure(
@@ -76,17 +77,18 @@ class Setup:
             ours: What is ours.
             reference: What a user would otherwise have; None: it is not here.
             beside: Others worth a look; those that are None are left out.
-            work: The least work of one run of ours.
+            work: The least work of one run of ours; None: it is not one model, and has no roofline.
 
         Returns:
             As `compare`, with the share of the roofline and notes of what was missing.
         """
         contenders = [c for c in (ours, reference, *beside) if c is not None]
-        entry = compare(unit, contenders, interleave(contenders, self.runs), reference is not None)
+        tried = probes(self.sizes.stream_values, self.sizes.matrix) if work is not None else []
+        seconds = interleave([*contenders, *tried], self.runs)
+        entry = compare(unit, contenders, seconds[: len(contenders)], reference is not None)
         entry["threads"] = self.threads
-        if self.roofline is not None and work is not None:
-            seconds = entry["ours"] / TIMES[unit] * ours.amount if unit in TIMES else ours.amount / entry["ours"]
-            entry |= self.roofline.share(work, seconds)
+        if work is not None:
+            entry |= roofline_of(tried, seconds[len(contenders) :]).share(work, quartiles(seconds[0])[1])
         return entry | ({"note": "; ".join(self.references.notes)} if self.references.notes else {})
 
     def stages_ms(self, stages: Mapping[str, Callable[[], object]]) -> dict[str, float]:

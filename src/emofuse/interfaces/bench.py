@@ -38,8 +38,7 @@ def bench(
         out.mkdir(parents=True, exist_ok=True)  # now, not after minutes of measuring
 
     def tell(name: str) -> None:
-        what = f": {CASES[name].what}" if name in CASES else ""
-        print(f"measuring {name}{what}", file=sys.stderr, flush=True)
+        print(f"measuring {name}: {CASES[name].what}", file=sys.stderr, flush=True)
 
     result = run(Plan(names, runs, threads, folder), tell)
     if out is not None:

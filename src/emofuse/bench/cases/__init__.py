@@ -18,21 +18,19 @@ class Case:
         unit: Of ours and of the reference, see `emofuse.bench.timing`.
         what: One line.
         threads: Of its own, where it is not to have all cores.
-        has_roofline: Whether it is one model, so that its least work can be counted.
     """
 
     run: Callable[[Setup], dict[str, Any]]
     unit: str
     what: str
     threads: int | None = None
-    has_roofline: bool = False
 
 
 CASES: dict[str, Case] = {
-    "cma_train": Case(cma.cma_train, "utterances/s", "training CMA on waveforms, an epoch", None, True),
-    "cma_infer_batch": Case(cma.cma_infer_batch, "x real time", "CMA on a batch of clips", None, True),
-    "cma_infer_single": Case(cma.cma_infer_single, "ms", "CMA on one clip", None, True),
-    "mman_train": Case(mman.mman_train, "utterances/s", "training all networks of MMAN, an epoch", None, True),
+    "cma_train": Case(cma.cma_train, "utterances/s", "training CMA on waveforms, an epoch"),
+    "cma_infer_batch": Case(cma.cma_infer_batch, "x real time", "CMA on a batch of clips"),
+    "cma_infer_single": Case(cma.cma_infer_single, "ms", "CMA on one clip"),
+    "mman_train": Case(mman.mman_train, "utterances/s", "training all networks of MMAN, an epoch"),
     "decode": Case(files.decode, "x real time", "FLAC to 16 kHz mono", 1),
     "extract": Case(files.extract, "x real time", "feature `voice` of clips into a store, one process", 1),
     "predict_file": Case(files.predict_file, "x real time", "FLAC to timeline, by the model that ships"),
