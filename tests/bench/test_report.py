@@ -42,7 +42,7 @@ def test_the_page_says_what_was_measured_where() -> None:
     assert "memory 20.0 GB/s, matrix products 100 GFLOP/s float32, 300 GFLOP/s bfloat16" in page
     assert "OMP_WAIT_POLICY=PASSIVE" in page
     assert "| fast | 4 (4 to 4) | 2 (2 to 2) | x real time | 2.00 | 25.6 % | plain |" in page
-    assert "* fast: 2 threads, decode 1.2 ms" in page
+    assert "* fast: threads 2, decode 1.2 ms" in page
     assert "This machine:" not in markdown({**RESULT, "roofline": None})
 
 

@@ -81,7 +81,7 @@ def _details(cases: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Stages, threads and notes, case by case."""
     lines: list[str] = []
     for name, entry in cases.items():
-        parts = [f"{entry['threads']} threads"] if "threads" in entry else []
+        parts = [f"threads {entry['threads']}"] if "threads" in entry else []
         parts += [f"{stage} {ms:.1f} ms" for stage, ms in entry.get("stages_ms", {}).items()]
         parts += [entry["note"]] if "note" in entry else []
         lines += [f"* {name}: {', '.join(parts)}"]

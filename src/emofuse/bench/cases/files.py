@@ -1,13 +1,14 @@
 """Files in: decoding, extraction, and prediction from a compressed recording to its timeline."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import soxr
 
 from emofuse.bench.setup import Setup
 from emofuse.bench.sound import speech_like, write_recording
@@ -17,7 +18,7 @@ from emofuse.extraction import extract as extract_features
 from emofuse.extractors import make_extractor
 from emofuse.features.extractor import Extractor
 from emofuse.features.store import FeatureStore
-from emofuse.media.audio import AudioSpool, read_audio, stream_audio
+from emofuse.media.audio import SAMPLE_RATE, AudioSpool, read_audio
 from emofuse.media.decoding import decode as decode_pieces
 from emofuse.media.voice import find_speech, speech_probabilities
 from emofuse.predictor import Predictor, load
@@ -32,8 +33,7 @@ def decode(setup: Setup) -> dict[str, Any]:
     plain = setup.references.use("plain_audio", lambda module: lambda: module.read_16k(path))
     reference = optional("soundfile + scipy", plain, seconds)
     entry = setup.measure("x real time", Contender("emofuse", lambda: read_audio(path), seconds), reference)
-    found = setup.stages_ms({"decode": lambda: _exhaust(decode_pieces(path, 0.0, None, [])), "all": _streamer(path)})
-    return entry | {"stages_ms": {"decode": found["decode"], "resample": max(0.0, found["all"] - found["decode"])}}
+    return entry | {"stages_ms": setup.stages_ms(_reading_stages(path))}
 
 
 def predict_file(setup: Setup) -> dict[str, Any]:
@@ -65,20 +65,14 @@ def _prediction_stages(setup: Setup, predictor: Predictor, path: Path) -> dict[s
         heard = list(recording.utterances())
         found = setup.stages_ms(
             {
-                "decode": lambda: _exhaust(decode_pieces(path, 0.0, None, [])),
-                "stream": _streamer(path),
-                "voice": lambda: find_speech(speech_probabilities(spool.blocks()), spool.duration_s),
+                **_reading_stages(path),
+                "voice activity": lambda: find_speech(speech_probabilities(spool.blocks()), spool.duration_s),
                 "features": lambda: _features(predictor, heard),
                 "judge": lambda: predictor.judge(recording.utterances(), recording.source),
             }
         )
-    return {
-        "decode": found["decode"],
-        "resample": max(0.0, found["stream"] - found["decode"]),
-        "voice activity": found["voice"],
-        "features": found["features"],
-        "model": max(0.0, found["judge"] - found["features"]),
-    }
+    judged = found.pop("judge")
+    return {**found, "model": max(0.0, judged - found["features"])}
 
 
 def _features(predictor: Predictor, heard: list[Heard]) -> None:
@@ -137,10 +131,14 @@ def _recording(setup: Setup, seconds: float) -> Path:
     return path if path.exists() else write_recording(path, speech_like(seconds))
 
 
-def _exhaust(pieces: Iterable[object]) -> None:
-    deque(pieces, maxlen=0)
+def _reading_stages(path: Path) -> dict[str, Callable[[], object]]:
+    """Decoding to memory and resampling from there, as `emofuse.media.audio` does both."""
+    pieces = list(decode_pieces(path, 0.0, None, []))
+    rate = pieces[0][1]
 
+    def resample() -> None:
+        stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+        for samples, _ in pieces:
+            stream.resample_chunk(samples)
 
-def _streamer(path: Path) -> Callable[[], None]:
-    """Decoding and resampling, block by block."""
-    return lambda: _exhaust(stream_audio(path))
+    return {"decode": lambda: deque(decode_pieces(path, 0.0, None, []), maxlen=0), "resample": resample}
