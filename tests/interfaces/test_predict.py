@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from emofuse.errors import ConfigError, DataError
 from emofuse.interfaces import cli
-from emofuse.interfaces.predict import Job, beside, expand, targets
+from emofuse.interfaces.predict import Job, expand, targets
+from emofuse.interfaces.worker import beside
 
 
 def tone(path: Path, seconds: float = 1.0) -> Path:
