@@ -100,17 +100,11 @@ class Job:
             return self.predictor.predict(path, on_progress)
 
     def one_by_one(self, files: Sequence[Path]) -> "Iterator[Timeline | Failed]":
-        """Predict files in this process.
-
-        Raises:
-            DataError, OSError: The only file fails.
-        """
+        """Predict files in this process."""
         for n, path in enumerate(files, 1):
             try:
                 yield self.predict(path, path.name if len(files) == 1 else f"{n}/{len(files)} {path.name}")
             except (DataError, OSError) as error:
-                if len(files) == 1:
-                    raise
                 yield Failed.of(path, error)
 
     def in_processes(self, files: Sequence[Path], jobs: int) -> "Iterator[Timeline | Failed]":
@@ -247,6 +241,8 @@ def run(job: Job, files: Sequence[Path], jobs: int = 1) -> int:
     failures: list[str] = []
     for path, found in zip(todo, job.in_processes(todo, jobs) if several else job.one_by_one(todo), strict=True):
         if isinstance(found, Failed):
+            if len(files) == 1:
+                raise DataError(found.reason)
             failures.append(found.reason)
             continue
         for problem in found.problems:
