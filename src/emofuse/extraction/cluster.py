@@ -28,11 +28,13 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 try:
     import ray
     import ray.data
+    import ray.exceptions
 except ImportError:
     ray = None
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Item_contra = TypeVar("Item_contra", contravariant=True)
 Report = TypeVar("Report")
 Report_co = TypeVar("Report_co", covariant=True)
 
@@ -47,14 +49,14 @@ STORE_BYTES = 200 * 2**20
 """Ray's object store, where Ray is started for one command: names and counts pass through it alone."""
 
 
-class PartTask(Protocol[Item, Result, Report_co]):
+class PartTask(Protocol[Item_contra, Result, Report_co]):
     """What an actor does with the items of a part, one after the other."""
 
-    def __call__(self, item: Item, /) -> Result:
+    def __call__(self, item: Item_contra, /) -> Result:
         """The result of one item."""
         ...
 
-    def finish(self, outcomes: Sequence[tuple[Item, Result | Died]], /) -> Sequence[Report_co]:
+    def finish(self, outcomes: Sequence[tuple[Item_contra, Result | Died]], /) -> Sequence[Report_co]:
         """Write what is in memory and say what is to be told of it; `outcomes` are the part's items and results."""
         ...
 

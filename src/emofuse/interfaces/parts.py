@@ -22,7 +22,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from emofuse.errors import ConfigError, DataError
@@ -92,7 +91,8 @@ class Folder:
         files = json.loads(table.schema.metadata[b"emofuse"])["files"]
         kept = {source: state for source, state in files.items() if source not in sources}
         if kept:
-            self.write(table.filter(pc.is_in(table["source"], pa.array(sorted(kept)))), kept, part)
+            stay = pa.array([source in kept for source in table["source"].to_pylist()])
+            self.write(table.filter(stay), kept, part)
         else:
             part.unlink()
 
