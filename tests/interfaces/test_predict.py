@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from emofuse.errors import ConfigError, DataError
 from emofuse.interfaces import cli
-from emofuse.interfaces.predict import Job, beside, expand, targets
+from emofuse.interfaces.predict import Job, expand, targets
+from emofuse.interfaces.worker import beside
 
 
 def tone(path: Path, seconds: float = 1.0) -> Path:
@@ -210,3 +211,26 @@ def test_the_report_is_written(tmp_path):
     assert "a.wav" in page
     assert "Model card" in page or "model card" in page
     assert "bad.wav: not a media file" in page
+
+
+def test_several_processes_give_what_one_gives_in_the_same_order(tmp_path):
+    files = [tone(tmp_path / f"{name}.wav", seconds) for name, seconds in (("a", 3.0), ("c", 0.5), ("d", 1.0))]
+    bad = tmp_path / "b.wav"
+    bad.write_text("this is not sound")
+    files.insert(1, bad)
+    expected, told = run(*files, "--format", "csv", code=1)
+    found, also_told = run(*files, "--format", "csv", "--jobs", 2, code=1)
+    assert found == expected
+    assert also_told == told
+    out = tmp_path / "out"
+    run(*files, "--format", "json", "--jobs", 2, "--out", out, code=1)
+    assert sorted(path.name for path in out.iterdir()) == ["a.jsonl", "c.jsonl", "d.jsonl"]
+    _, again = run(*files, "--format", "json", "--jobs", 2, "--out", out, "--resume", code=1)
+    assert "3 of 4 files are done already" in again
+    assert "1 of 1 files failed" in again
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_command_before_its_first_file(tmp_path):
+    files = [tone(tmp_path / f"{name}.wav") for name in "ab"]
+    with pytest.raises(DataError, match="no such model folder"):
+        run(*files, "--model", tmp_path / "none")

@@ -5,14 +5,19 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emofuse.corpora.utterance import Utterance
 from emofuse.errors import DataError
-from emofuse.extraction.mapping import Event, extraction_name, mapping_writer, write_failures
+from emofuse.extraction.mapping import Event, event_of, extraction_name, mapping_writer, write_failures
 from emofuse.extraction.sources import Source, read_source, source_key, source_of
 from emofuse.extraction.workers import Died, run_in_processes
 from emofuse.features.extractor import Extractor
 from emofuse.features.store import FeatureStore
+
+if TYPE_CHECKING:
+    from emofuse.extraction.cluster import Cluster
+    from emofuse.extraction.export import ExportTask
 
 MANY_SHARDS = 64
 """Shards of a feature from which an extraction ends with compacting them."""
@@ -77,6 +82,11 @@ def _one_line(error: BaseException) -> str:
     return text if isinstance(error, DataError) else f"{type(error).__name__}: {text}"
 
 
+def _opener(store: FeatureStore) -> Callable[[], FeatureStore]:
+    """What opens the store in another process."""
+    return partial(FeatureStore, store.folder, store.precision, store.shard_bytes, store.flush_s)
+
+
 def _start_task(make: Callable[[], Extractor], open_store: Callable[[], FeatureStore]) -> _Task:
     return _Task(make(), open_store())
 
@@ -88,6 +98,8 @@ def extract(
     jobs: int = 1,
     on_event: Callable[[Event], None] | None = None,
     out: Path | None = None,
+    cluster: "Cluster | None" = None,
+    export: Path | None = None,
 ) -> ExtractionReport:
     """Compute one feature of every utterance that the store does not hold yet.
 
@@ -101,6 +113,9 @@ def extract(
         jobs: Processes; 1: this one alone, so that a decoder that crashes ends it.
         on_event: Called after each utterance, in any order if `jobs` > 1.
         out: Folder of `failures.csv`; default the feature's own.
+        cluster: Ray cluster to work on, whose machines see the same files; None: `jobs` processes here.
+        export: With a cluster, a folder to which its actors write the features as Parquet, a part a file; what
+            other extractions have left there is removed.
 
     Raises:
         ConfigError: The extractor cannot be made.
@@ -121,7 +136,9 @@ def extract(
                 failed.append(Event(u.id, u.corpus, "failed", reason=str(error)))
                 report(failed[-1])
 
-    if jobs > 1:
+    if cluster is not None:
+        results = _on_cluster(list(sources()), make_extractor, store, cluster, report, export)
+    elif jobs > 1:
         size = max(1, min(16, len(utterances) // (4 * jobs)))
         results = _in_processes(sources(), make_extractor, store, jobs, report, size)
     else:
@@ -162,10 +179,40 @@ def _in_processes(
     report: Callable[[Event], None],
     batch_size: int,
 ) -> Generator[Event, None, None]:
-    opened = partial(FeatureStore, store.folder, store.precision, store.shard_bytes, store.flush_s)
-    start = partial(_start_task, make, opened)
+    start = partial(_start_task, make, _opener(store))
     for source, result in run_in_processes(sources, start, jobs, report, batch_size):
+        event = event_of(source, result)
         if isinstance(result, Died):
-            result = Event(source.id, source.corpus, "failed", reason=f"{source.path or source.id}: {result.reason}")
-            report(result)
-        yield result
+            report(event)
+        yield event
+
+
+def _on_cluster(
+    sources: Sequence[Source],
+    make: Callable[[], Extractor],
+    store: FeatureStore,
+    cluster: "Cluster",
+    report: Callable[[Event], None],
+    export: Path | None,
+) -> Generator[Event, None, None]:
+    from emofuse.extraction.cluster import parts_of, run_parts  # loads Ray
+    from emofuse.extraction.export import part_name, remove_others
+
+    start = partial(_start_part_task, make, _opener(store), export)
+    written: set[str] = set()
+    for events in run_parts(cluster, parts_of(sources), start, store.folder / "_notes"):
+        written.add(part_name(events))
+        for event in events:
+            report(event)
+            yield event
+    if export is not None:
+        remove_others(export, written)
+
+
+def _start_part_task(
+    make: Callable[[], Extractor], open_store: Callable[[], FeatureStore], export: Path | None
+) -> "ExportTask":
+    from emofuse.extraction.export import ExportTask
+
+    extractor, store = make(), open_store()
+    return ExportTask(_Task(extractor, store), store.table(extractor), export)

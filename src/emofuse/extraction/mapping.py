@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from emofuse.corpora.utterance import Utterance
 from emofuse.errors import DataError
-from emofuse.extraction.sources import source_key, source_of
+from emofuse.extraction.sources import Source, source_key, source_of
+from emofuse.extraction.workers import Died
 from emofuse.features.store import FeatureStore
 from emofuse.features.table import FeatureTable
 
@@ -48,6 +49,13 @@ class Event:
     key: str | None = None
     n_rows: int = 0
     reason: str = ""
+
+
+def event_of(source: Source, result: Event | Died) -> Event:
+    """What became of a source, also if its process died."""
+    if isinstance(result, Died):
+        return Event(source.id, source.corpus, "failed", reason=f"{source.path or source.id}: {result.reason}")
+    return result
 
 
 def extraction_name(utterances: Sequence[Utterance]) -> str:

@@ -168,7 +168,7 @@ def run_in_processes(
 def _serve(pipe: Connection, start: Callable[[], Task[Any, Any]]) -> None:
     """What a process does until it gets no more items or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which says when to end
-    _use_one_thread()
+    use_one_thread()
     try:
         task = start()
         try:
@@ -188,7 +188,7 @@ def _serve(pipe: Connection, start: Callable[[], Task[Any, Any]]) -> None:
         pipe.send(("error", error))
 
 
-def _use_one_thread() -> None:
+def use_one_thread() -> None:
     """Keep the numeric libraries to one thread, without importing those that the task does not need."""
     if torch := sys.modules.get("torch"):  # came with what the task is made of
         torch.set_num_threads(1)

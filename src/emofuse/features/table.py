@@ -159,7 +159,7 @@ class FeatureTable(ShardTable):
             DataError: A key is not there, or a vector's dimension is called ``id``.
         """
         ids = {key: key for key in self.keys()} if ids is None else ids
-        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+        partial = path.with_name(f"_{path.name}.{uuid.uuid4().hex[:8]}.partial")  # _: not read as part of a folder
         try:
             with pq.ParquetWriter(partial, self._schema()) as writer:
                 for batch in self._batches(ids):

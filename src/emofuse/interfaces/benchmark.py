@@ -13,7 +13,7 @@ def run(plan: Plan) -> None:
     recipe, n_folds = plan.recipe, len(session.folds(plan.seeds[0]))
     n_runs = len(recipe.systems) * len(plan.seeds) * n_folds
     print(f"{recipe.name}: {len(recipe.systems)} systems x {n_folds} folds x {len(plan.seeds)} seeds = {n_runs} runs")
-    print(f"protocol {recipe.protocol}, selected on {plan.selection}, {plan.jobs} job(s), results in {plan.out}")
+    print(f"protocol {recipe.protocol}, selected on {plan.selection}, {_jobs(plan)}, results in {plan.out}")
     print(
         f"at most {_duration(session.estimate_s())}, less with early stopping and for runs already on disk", flush=True
     )
@@ -32,6 +32,12 @@ def run(plan: Plan) -> None:
         low, high = m["ci95"]
         print(f"  {name:24s} {metric} {m['mean']:.4f} +- {m['std']:.4f}  [{low:.4f}, {high:.4f}]{marker}")
     print(f"wrote {plan.out / 'report.md'}")
+
+
+def _jobs(plan: Plan) -> str:
+    if plan.ray is not None:
+        return f"{plan.jobs or 'all'} CPUs of Ray ({plan.ray})"
+    return f"{plan.jobs or 1} job(s)"
 
 
 def _duration(seconds: float) -> str:

@@ -46,6 +46,10 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Change a recipe's 
 Features = Annotated[
     Path | None, typer.Option("--features", help="Feature store: extracted features are looked up in it and added.")
 ]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="1; with --ray one a CPU")]
+Ray = Annotated[
+    str | None, typer.Option(metavar="auto|ADDRESS", help="Work on a Ray cluster; auto: one here, started if need be.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 
 
@@ -79,26 +83,30 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="File, or folder for a file each, instead of printing.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out files whose result is in --out.")] = False,
     report: Annotated[Path | None, typer.Option(help="Also write a page with player and timeline (HTML).")] = None,
+    jobs: Jobs = None,
+    ray: Ray = None,
 ) -> None:
     """Say who felt what, when, how sure that is, and on what evidence."""
     import torch
 
     from emofuse.interfaces.predict import Job, expand, run
-    from emofuse.media.recognition import Recogniser
-    from emofuse.predictor import FaceFinder, Sources, load
+    from emofuse.interfaces.worker import Setup
 
     files = expand(media)
     for option, value in (("--text", text), ("--transcript", transcript), ("--segments", segments)):
         if value is not None and len(files) > 1 and not (isinstance(value, Path) and value.is_dir()):
             several = "" if option == "--text" else "; for several give a folder of files named like them"
             raise ConfigError(f"{option} is for one file, {len(files)} were given{several}")
+    setup = Setup(model, threshold, text, transcript, segments, whole, asr, language, face_detector, frame_rate)
+    if ray is not None:
+        from emofuse.interfaces.parts import run as run_on_ray
+
+        if out is None or format != Format.text or report is not None:
+            raise ConfigError("--ray writes Parquet into a folder: give --out FOLDER, leave out --format and --report")
+        raise typer.Exit(run_on_ray(setup, files, out, ray, jobs))
     n_threads = max(1, torch.get_num_threads() // 2)
     torch.set_num_threads(n_threads)
-    predictor = load(model, threshold)
-    recogniser = None if asr is None else Recogniser(asr, language, 2 * n_threads)
-    sources = Sources(segments, transcript, text, whole, recogniser)
-    finder = FaceFinder(face_detector, frame_rate) if "visual" in predictor.modalities else None
-    raise typer.Exit(run(Job(predictor, sources, finder, format, out, resume, report, model), files))
+    raise typer.Exit(run(Job(setup, format, out, resume, report, 2 * n_threads), files, jobs or 1))
 
 
 @app.command()
@@ -218,9 +226,12 @@ def extract(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Option of the feature, e.g. n_mels=64.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    jobs: Jobs = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the space.")] = False,
-    export: Annotated[Path | None, typer.Option(help="Also write one Parquet table, a row an utterance.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Also write one Parquet table, a row an utterance; with --ray a folder of them.")
+    ] = None,
+    ray: Ray = None,
 ) -> None:
     """Extract features into a store; what is there already is looked up, what failed is listed (exit 1)."""
     from emofuse.interfaces.extract import find_utterances, run
@@ -232,13 +243,14 @@ def extract(
         assign(options, assignment)
     code = run(
         features,
-        find_utterances(data, corpus),
+        find_utterances(data if ray is None else data.absolute(), corpus),
         out,
         encoder=encoder,
         options=options,
         jobs=jobs,
         half=half,
         export=export,
+        ray=ray,
     )
     raise typer.Exit(code)
 
@@ -307,7 +319,8 @@ def benchmark(
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default: runs/RECIPE.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 0 to N-1.")] = 1,
     selection: Annotated[Selection, typer.Option(help="dev is honest; test only to compare.")] = Selection.dev,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes; one runs a fold under a seed.")] = 1,
+    jobs: Jobs = None,
+    ray: Ray = None,
     subsets: Annotated[
         bool, typer.Option("--subsets", help="Also test the fused systems with modalities removed.")
     ] = False,
@@ -326,7 +339,9 @@ def benchmark(
         single = len(recipes) == 1
         folder = out if out is not None and single else (out or Path("runs")) / recipe.name
         source = data if single or "+" in recipe.corpus else part_folder(data, recipe.corpus)
-        plans.append(Plan(recipe, source, folder, tuple(range(seeds)), selection.value, device, jobs, store, subsets))
+        plans.append(
+            Plan(recipe, source, folder, tuple(range(seeds)), selection.value, device, jobs, store, subsets, ray)
+        )
     _one_thread()
     for plan in plans:
         run(plan)

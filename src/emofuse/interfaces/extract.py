@@ -38,17 +38,38 @@ def run(
     *,
     encoder: str | None,
     options: Mapping[str, Any],
-    jobs: int,
+    jobs: int | None,
     half: bool,
     export: Path | None,
+    ray: str | None = None,
 ) -> int:
     """Extract features one after the other and return the exit code: 1 when some utterance failed.
+
+    Args:
+        features: Names.
+        utterances: Of what; on a cluster their paths must be absolute.
+        out: The store.
+        encoder: The one feature's network.
+        options: The one feature's others.
+        jobs: Processes; None: one, on a cluster one a CPU.
+        half: Store float16.
+        export: Parquet file, on a cluster a folder of parts, to write too.
+        ray: Address of a Ray cluster to work on; None: work here.
 
     Raises:
         ConfigError: A feature or option is unknown, or a package is missing.
     """
     if len(features) > 1 and (encoder is not None or options or export is not None):
         raise ConfigError(f"--encoder, --set and --export are for one feature, {len(features)} were named")
+    cluster = None
+    if ray is not None:
+        from emofuse.extraction.cluster import Cluster  # loads Ray
+
+        cluster, out = Cluster(ray, jobs), out.absolute()
+        export = None if export is None else export.absolute()
+        encoder = str(Path(encoder).absolute()) if encoder is not None and Path(encoder).exists() else encoder
+        if export is not None and export.is_file():
+            raise ConfigError(f"--export {export}: on a cluster it is a folder, and there is a file of that name")
     n_failed = 0
     for name in features:
         make = partial(make_extractor, name, encoder, dict(options))
@@ -64,10 +85,12 @@ def run(
                 shown = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
                 bar.update(task, advance=1, description=f"{event.id}: {shown}")
 
-            report = extract(utterances, make, store, jobs, on_event)
+            report = extract(utterances, make, store, jobs or 1, on_event, cluster=cluster, export=export)
             print(f"{name}: {report.n_done} computed, {report.n_found} found, {len(report.failures)} failed")
             print(f"in {report.folder}")
-            if export is not None:
+            if export is not None and cluster is not None:
+                print(f"wrote {export}")
+            elif export is not None:
                 failed = {i for i, _ in report.failures}
                 kept = [u for u in utterances if u.id not in failed]
                 table = store.find(report.folder.name)

@@ -2,8 +2,9 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,12 @@ from rich.console import Console
 from emofuse.errors import ConfigError, DataError
 from emofuse.interfaces.formats import FORMATS, write_csv, write_eaf
 from emofuse.interfaces.table import text_table
+from emofuse.interfaces.worker import Failed, FilePredictor, Setup, in_processes
 from emofuse.media.files import MEDIA_SUFFIXES, media_files
+from emofuse.progress import progress
 
 if TYPE_CHECKING:
-    from emofuse.predictor import FaceFinder, Predictor, Sources, Timeline
+    from emofuse.predictor import Timeline
 
 ONE_STREAM = ("text", "json", "csv")
 """Formats of which several recordings go into one output."""
@@ -61,64 +64,54 @@ def _lines(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def beside(given: str | Path | None, media: Path, suffixes: Sequence[str]) -> Path | None:
-    """The annotation of a file: `given` itself, or, where that is a folder, the file in it of the same stem.
-
-    Raises:
-        DataError: The folder has no such file, or several.
-    """
-    given = None if given is None else Path(given)
-    if given is None or not given.is_dir():
-        return given
-    found = sorted(p for p in given.iterdir() if p.stem == media.stem and p.suffix.lower() in suffixes)
-    if len(found) != 1:
-        names = ", ".join(p.name for p in found) or f"none of {media.stem}{{{','.join(suffixes)}}}"
-        raise DataError(f"{given}: found {names}, need one file for {media}")
-    return found[0]
-
-
 @dataclass(frozen=True)
 class Job:
     """What to do with each file.
 
     Attributes:
-        predictor: The model.
-        sources: What was given beside the media; its paths may be folders.
-        finder: Finds faces; None: the default way.
+        setup: What predicts.
         format: Name of the output's format.
         out: File or folder to write to; None: standard output.
         resume: Leave alone what is in the folder `out` already.
         report: Page to write; None: none.
-        model: Name of the model, for the report.
+        n_threads: Processor threads of the recognition.
     """
 
-    predictor: "Predictor"
-    sources: "Sources"
-    finder: "FaceFinder | None"
+    setup: Setup
     format: str
     out: Path | None = None
     resume: bool = False
     report: Path | None = None
-    model: str = "default"
+    n_threads: int = 1
+
+    @cached_property
+    def predictor(self) -> FilePredictor:
+        """The model, loaded at its first use."""
+        return FilePredictor(self.setup, self.n_threads)
 
     def predict(self, path: Path, title: str) -> "Timeline":
         """Predict one file, with progress on stderr."""
-        from emofuse.media.annotations import EXTENSIONS as SEGMENTS
-        from emofuse.media.transcript import EXTENSIONS as TRANSCRIPTS
-        from emofuse.progress import progress
-
-        sources = replace(
-            self.sources,
-            segments=beside(self.sources.segments, path, SEGMENTS),
-            transcript=beside(self.sources.transcript, path, TRANSCRIPTS),
-        )
         with progress(transient=True) as bar:
             task = bar.add_task(title, total=100)
 
             def on_progress(what: str, share: float) -> None:
                 bar.update(task, completed=round(100 * share), description=f"{title}: {what}")
 
-            return self.predictor.predict(path, sources=sources, faces=self.finder, on_progress=on_progress)
+            return self.predictor.predict(path, on_progress)
+
+    def one_by_one(self, files: Sequence[Path]) -> "Iterator[Timeline | Failed]":
+        """Predict files in this process."""
+        for n, path in enumerate(files, 1):
+            try:
+                yield self.predict(path, path.name if len(files) == 1 else f"{n}/{len(files)} {path.name}")
+            except (DataError, OSError) as error:
+                yield Failed.of(path, error)
+
+    def in_processes(self, files: Sequence[Path], jobs: int) -> "Iterator[Timeline | Failed]":
+        """Predict files in several processes, with one bar for all."""
+        with progress(transient=True) as bar:
+            task = bar.add_task("predicting", total=len(files))
+            yield from in_processes(self.setup, files, jobs, lambda: bar.advance(task))
 
 
 def _names(files: Sequence[Path]) -> list[str]:
@@ -216,15 +209,20 @@ class _Output:
         from emofuse.interfaces.report import write_report
         from emofuse.predictor import default_model
 
-        card = (default_model() if self.job.model == "default" else Path(self.job.model)) / "README.md"
+        card = (default_model() if self.job.setup.model == "default" else Path(self.job.setup.model)) / "README.md"
         about = card.read_text(encoding="utf-8") if card.is_file() else ""
         media = {t.source: Path(t.source) for t in self.timelines}
-        write_report(page, self.timelines, media, model=self.job.model, model_card=about, failures=failures)
+        write_report(page, self.timelines, media, model=self.job.setup.model, model_card=about, failures=failures)
         print(f"wrote {page}", file=sys.stderr)
 
 
-def run(job: Job, files: Sequence[Path]) -> int:
+def run(job: Job, files: Sequence[Path], jobs: int = 1) -> int:
     """Predict, print or write, and return the exit code: 1 when some of several files failed.
+
+    Args:
+        job: What to do.
+        files: Media files.
+        jobs: Processes that predict; 1: this one alone.
 
     Raises:
         DataError: The only file fails.
@@ -235,19 +233,22 @@ def run(job: Job, files: Sequence[Path]) -> int:
     if len(todo) < len(files):
         print(f"emofuse: {len(files) - len(todo)} of {len(files)} files are done already", file=sys.stderr)
     output = _Output(job, places)
+    several = jobs > 1 and len(todo) > 1
+    if several:
+        todo = list(dict.fromkeys(todo))
+    elif todo:
+        job.predictor  # noqa: B018 - a model that cannot be loaded ends the command before its first file
     failures: list[str] = []
-    for n, path in enumerate(todo, 1):
-        try:
-            timeline = job.predict(path, path.name if len(todo) == 1 else f"{n}/{len(todo)} {path.name}")
-        except (DataError, OSError) as error:  # OSError: a disk or network drive that gives out
+    for path, found in zip(todo, job.in_processes(todo, jobs) if several else job.one_by_one(todo), strict=True):
+        if isinstance(found, Failed):
             if len(files) == 1:
-                raise
-            failures.append(str(error) if isinstance(error, DataError) else f"{path}: {error.strerror or error}")
+                raise DataError(found.reason)
+            failures.append(found.reason)
             continue
-        for problem in timeline.problems:
+        for problem in found.problems:
             where = "" if str(path) in problem else f"{path}: "
             print(f"emofuse: {where}{problem}", file=sys.stderr)
-        output.take(path, timeline)
+        output.take(path, found)
     output.close(failures)
     if failures:
         print(f"emofuse: {len(failures)} of {len(todo)} files failed:", *failures, sep="\n  ", file=sys.stderr)

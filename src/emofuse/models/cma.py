@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from emofuse.errors import ConfigError
 from emofuse.models.layers import (
+    GlobalBatchNorm2d,
     PaddedLSTM,
     attention,
     check_sizes,
@@ -82,7 +83,7 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.kernel, self.stride, self.pool_size, self.pool_stride = kernel, stride, pool, pool_stride
         self.conv = nn.Conv1d(n_input, n_output, kernel, stride, padding=kernel // 2)
-        self.norm = nn.BatchNorm2d(n_output)
+        self.norm = GlobalBatchNorm2d(n_output)
 
     def n_frames(self, n_steps: Tensor) -> tuple[Tensor, Tensor]:
         """Steps after the convolution and after the pooling, for input lengths (batch,)."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from emofuse.models.layers import length_mask
+from emofuse.models.layers import GlobalBatchNorm2d, length_mask
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class FaceCNNConfig:
 
 def _conv(n_input: int, n_output: int, stride: int) -> nn.Sequential:
     conv = nn.Conv2d(n_input, n_output, 3, stride, padding=1, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(n_output), nn.ReLU(inplace=True))
+    return nn.Sequential(conv, GlobalBatchNorm2d(n_output), nn.ReLU(inplace=True))
 
 
 class FaceCNN(nn.Module):

@@ -58,6 +58,44 @@ def encode_present(
     return states, mask
 
 
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation whose statistics can be of the batches of all processes that train together.
+
+    As `nn.SyncBatchNorm`, which takes no mask and works on GPUs alone.
+
+    Attributes:
+        over_ranks: In training, take the statistics over all processes of `torch.distributed`. Each must then call
+            the same layers in the same order.
+    """
+
+    over_ranks = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> the same."""
+        return self.over_all(input, None) if self.training and self.over_ranks else super().forward(input)
+
+    def over_all(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Training over all processes: (batch, channels, 1, time), (batch, time) or None for all -> as x."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        from torch.distributed.nn.functional import all_reduce  # which some builds of torch lack
+
+        counted = x.new_ones(()) if mask is None else mask[:, None, None].to(x.dtype)
+        here = x.new_tensor([x.numel() / x.shape[1] if mask is None else int(mask.sum())], dtype=torch.float32)
+        n = all_reduce(here)
+        mean = all_reduce((x * counted).float().sum((0, 2, 3))) / n
+        centred = x - mean[:, None, None]
+        variance = all_reduce((centred.square() * counted).sum((0, 2, 3))) / n
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        with torch.no_grad():
+            momentum = self.momentum if self.momentum is not None else 0.1
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * n / (n - 1).clamp(min=1), momentum)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
 def masked_batch_norm(norm: nn.BatchNorm2d, x: Tensor, mask: Tensor) -> Tensor:
     """Batch normalisation over valid steps only: (batch, channels, 1, time), (batch, time) -> as x.
 
@@ -70,6 +108,8 @@ def masked_batch_norm(norm: nn.BatchNorm2d, x: Tensor, mask: Tensor) -> Tensor:
 
     `x` is four-dimensional so that it can be in torch's channels-last layout; see `CMA`'s blocks.
     """
+    if norm.training and isinstance(norm, GlobalBatchNorm2d) and norm.over_ranks:
+        return norm.over_all(x, mask)
     if not norm.training or bool(mask.all()):
         return norm(x)
     assert norm.running_mean is not None

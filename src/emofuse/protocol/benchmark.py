@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,10 @@ class Plan:
         seeds: One run of everything each.
         selection: ``dev`` or ``test``.
         device: As `choose_device` takes it.
-        jobs: Processes; a job is one fold under one seed.
+        jobs: Processes; a job is one fold under one seed. None: one, with `ray` one a CPU of the cluster.
         features: Folder of the feature store; None: extracted features are computed for this run alone.
         subsets: Test each fused system also with every proper subset of its modalities.
+        ray: Address of a Ray cluster whose tasks the jobs are, see `Cluster`; None: processes here.
     """
 
     recipe: Recipe
@@ -54,9 +55,10 @@ class Plan:
     seeds: tuple[int, ...]
     selection: str = "dev"
     device: str = "auto"
-    jobs: int = 1
+    jobs: int | None = None
     features: Path | None = None
     subsets: bool = False
+    ray: str | None = None
 
     def run_folder(self, name: str, fold: str, seed: int) -> Path:
         """Folder of one run's record."""
@@ -167,7 +169,7 @@ class Session:
             n_batches = sum(1 for _ in training_batches(examples, level, config.batch_size, 0))
             passes = 2 if config.refit and self.plan.selection == "dev" else 1
             total += times[-1] * n_batches * config.max_epochs * passes * n_runs
-        return total / min(self.plan.jobs, n_runs)
+        return total / min(self.plan.jobs or 1, n_runs)
 
 
 _worker: Session | None = None
@@ -187,10 +189,12 @@ def _work(k: int, seed: int) -> list[RunResult]:
 
 
 def run_all(session: Session, on_event: Callable[[str], None]) -> list[RunResult]:
-    """Every fold under every seed, in `plan.jobs` processes; results in a fixed order."""
+    """Every fold under every seed, in `plan.jobs` processes or on a cluster; results in a fixed order."""
     plan = session.plan
     tasks = [(k, seed) for seed in plan.seeds for k in range(len(session.folds(seed)))]
-    if plan.jobs == 1:
+    if plan.ray is not None:
+        return _run_on_ray(plan, tasks, on_event)
+    if plan.jobs in (None, 1):
         return [r for k, seed in tasks for r in session.run(k, seed, on_event)]
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager:
@@ -211,6 +215,30 @@ def run_all(session: Session, on_event: Callable[[str], None]) -> list[RunResult
             while not events.empty():
                 on_event(events.get())
     return [r for task in tasks for r in done[task]]
+
+
+def _run_on_ray(plan: Plan, tasks: Sequence[tuple[int, int]], on_event: Callable[[str], None]) -> list[RunResult]:
+    from emofuse.extraction.cluster import Cluster, run_tasks  # loads Ray
+
+    assert plan.ray is not None
+    there = replace(plan, data=plan.data.absolute(), out=plan.out.absolute())
+    there = replace(there, features=None if plan.features is None else plan.features.absolute())
+    done: dict[int, list[RunResult]] = {}
+    for number, results in run_tasks(Cluster(plan.ray, plan.jobs), _ray_work, [(there, *task) for task in tasks]):
+        done[number] = results
+        for result in results:
+            on_event(f"done {result.system}, fold {result.fold}, seed {result.seed}")
+    return [r for number in range(len(tasks)) for r in done[number]]
+
+
+def _ray_work(task: tuple[Plan, int, int]) -> list[RunResult]:
+    """A fold under a seed; the corpus is read once in each of the cluster's processes."""
+    global _worker
+    plan, k, seed = task
+    torch.set_num_threads(1)
+    if _worker is None or _worker.plan != plan:
+        _worker = Session(plan)
+    return _worker.run(k, seed, lambda event: None)
 
 
 def pooled(runs: Sequence[RunResult]) -> tuple[list[str], np.ndarray, np.ndarray]:

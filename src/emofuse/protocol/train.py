@@ -21,6 +21,15 @@ from emofuse.models.minilm import MiniLMConfig
 from emofuse.models.mman import MMANConfig, StagedFusion
 from emofuse.models.text_cnn import TextCNNConfig
 from emofuse.protocol.batch_norm import recalibrate
+from emofuse.protocol.distributed import (
+    divide,
+    gathered,
+    mean_over_ranks,
+    norm_over_ranks,
+    parallel,
+    refuse_different,
+    world,
+)
 from emofuse.protocol.linear import fit_linear
 from emofuse.protocol.metrics import compute_metrics
 from emofuse.protocol.settings import TrainingConfig
@@ -54,7 +63,7 @@ def predict_probabilities(
 
 def score(model: nn.Module, examples: Sequence[Example], level: str, device: torch.device) -> dict[str, float]:
     """Metrics over the labelled utterances of `examples`."""
-    probabilities = predict_probabilities(model, examples, level, device)
+    probabilities = gathered(predict_probabilities(model, world().mine(examples), level, device))
     labels = labels_by_id(examples)
     return compute_metrics(np.array(list(labels.values())), np.stack([probabilities[i] for i in labels]))
 
@@ -84,11 +93,12 @@ def train_epoch(
     total, n_labels = 0.0, 0
     settings = (crop_steps, config.jitter_faces, config.mask_bands, vary, config.modality_dropout)
     for batch in training_batches(examples, level, config.batch_size, seed, *settings):
-        batch = batch.to(device)
-        labels = batch.labels.flatten()
-        n_valid = int((labels != IGNORE).sum())
+        n_valid = int((batch.labels != IGNORE).sum())
         if n_valid == 0:
             continue
+        batch, factor = divide(batch, model, weight, config.soft_votes)
+        batch = batch.to(device)
+        labels = batch.labels.flatten()
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = model(**batch.inputs).flatten(0, -2)
         logits = logits.float()
@@ -98,13 +108,15 @@ def train_epoch(
             loss = F.cross_entropy(logits, batch.votes, weight, label_smoothing=config.label_smoothing)
         else:
             loss = F.cross_entropy(logits, labels, weight, ignore_index=IGNORE, label_smoothing=config.label_smoothing)
+        loss = loss * factor
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if config.clip_norm:
             nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
         optimiser.step()
         total, n_labels = total + loss.item() * n_valid, n_labels + n_valid
-    return total / max(n_labels, 1)
+    norm_over_ranks(model, False)
+    return mean_over_ranks(total, device) / max(n_labels, 1)
 
 
 def fit(
@@ -158,16 +170,19 @@ def fit(
         for entry in result.history:
             if on_epoch is not None:
                 on_epoch(entry)
+    refuse_different(len(result.history), f"{state}: not every process finds it; --out must be a folder that all see")
+    some_missing = config.modality_dropout > 0 or any(e.present is not None for e in train)
+    training = parallel(model, config.batch_size, some_missing)
     saved_at = time.monotonic()
     for epoch in range(len(result.history) + 1, config.max_epochs + 1):
         if select is not None and config.patience and result.best_epoch and epoch - result.best_epoch > config.patience:
             break
-        torch.manual_seed(stable_seed(seed, "dropout", epoch))
+        torch.manual_seed(stable_seed(seed, "dropout", epoch) + world().rank)
         if config.decay == "cosine":
             share = (1 + math.cos(math.pi * (epoch - 1) / config.max_epochs)) / 2
             optimiser.param_groups[0]["lr"] = config.learning_rate * share
         loss = train_epoch(
-            model, optimiser, train, level, config, weight, stable_seed(seed, "order", epoch), sample_rate, vary
+            training, optimiser, train, level, config, weight, stable_seed(seed, "order", epoch), sample_rate, vary
         )
         entry = {"epoch": epoch, "loss": loss}
         result.history.append(entry)
@@ -183,7 +198,7 @@ def fit(
                 best = {k: v.detach().clone() for k, v in model.state_dict().items()}
         if on_epoch is not None:
             on_epoch(entry)
-        if state is not None and time.monotonic() - saved_at > SAVE_EVERY_S:
+        if state is not None and world().is_first and time.monotonic() - saved_at > SAVE_EVERY_S:
             save_state(state, model, trainable, optimiser, best, best_score, result)
             saved_at = time.monotonic()
     if select is not None:
