@@ -118,3 +118,22 @@ def test_attention_ignores_a_masked_key():
     query, key, value = torch.randn(2, 4), torch.randn(3, 4), torch.randn(3, 5)
     masked = attention(query, key, value, torch.tensor([[True, True, False]]), 0.5)
     torch.testing.assert_close(masked, attention(query, key[:2], value[:2], None, 0.5))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_gradients_of_attention_are_those_of_its_formula(dtype, tolerance):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, n, 10).to(dtype) for n in (5, 7, 7))
+    mask = (torch.arange(7) < torch.tensor([7, 4])[:, None])[:, None, None]
+    found = [x.clone().requires_grad_() for x in (query, key, value)]
+    wanted = [x.double().requires_grad_() for x in (query, key, value)]
+    y = attention(*found, mask, 0.3)
+    q, k, v = wanted
+    expected = (0.3 * q @ k.transpose(2, 3)).masked_fill(~mask, -math.inf).softmax(-1) @ v
+    torch.testing.assert_close(y.double(), expected, rtol=tolerance, atol=tolerance)
+    y.square().sum().backward()
+    expected.square().sum().backward()
+    for x, reference in zip(found, wanted, strict=True):
+        assert x.grad is not None
+        assert reference.grad is not None
+        torch.testing.assert_close(x.grad.double(), reference.grad, rtol=tolerance, atol=tolerance)

@@ -442,3 +442,20 @@ def test_empty_parts_are_refused(n_train, n_select):
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         TrainingConfig(**settings)
+
+
+@pytest.mark.parametrize("name", ["mman", "clstm-lf"])
+def test_a_fusion_trained_on_what_its_parts_gave_once_is_the_same(name, monkeypatch):
+    once = run(name)
+    calls: list[int] = []
+
+    def every_time(model, examples, device):
+        calls.append(len(examples))
+        return examples
+
+    monkeypatch.setattr(train_module, "parts_once", every_time)
+    again = run(name)
+    assert calls == [10, 6]
+    torch.testing.assert_close(dict(once.model.state_dict()), dict(again.model.state_dict()), rtol=1e-4, atol=1e-5)
+    for a, b in zip(once.result.history, again.result.history, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)

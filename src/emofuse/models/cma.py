@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emofuse.errors import ConfigError
+from emofuse.models.first_block import clip_by_clip, folded_weights
 from emofuse.models.layers import (
     GlobalBatchNorm2d,
     PaddedLSTM,
@@ -75,7 +76,8 @@ class ConvBlock(nn.Module):
     """Conv1d, batch normalisation, ReLU, max pooling: one of the three blocks behind Eq. (1).
 
     Computed as a picture one pixel high in torch's channels-last layout: the values are those of the
-    one-dimensional layers, whose pooling torch does not vectorise on a CPU.
+    one-dimensional layers, whose pooling torch does not vectorise on a CPU. The block of a waveform is trained as
+    `emofuse.models.first_block` says.
     """
 
     def __init__(self, n_input: int, n_output: int, kernel: int, stride: int, pool: int, pool_stride: int) -> None:
@@ -93,11 +95,15 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, channels, 1, time), (batch,) -> (batch, filters, 1, fewer), (batch,); padded steps are zero."""
         convolved, pooled = self.n_frames(lengths)
-        weight = self.conv.weight[:, :, None]
-        x = F.conv2d(x, weight, self.conv.bias, (1, self.stride), (0, self.kernel // 2))
-        x = masked_batch_norm(self.norm, x, length_mask(convolved, x.shape[3]))
         # The paper's order is ReLU, then pooling: the same values, as both are monotone, on half as many of them.
-        x = torch.relu(F.max_pool2d(x, (1, self.pool_size), (1, self.pool_stride)))
+        if self.training and x.shape[1] == 1 and not x.requires_grad:
+            weight, bias = folded_weights(self.conv, self.norm, x[:, 0, 0], convolved)
+            sizes = (self.kernel, self.stride, self.pool_size, self.pool_stride)
+            x = clip_by_clip(x[:, 0, 0], weight, bias, sizes)
+        else:
+            x = F.conv2d(x, self.conv.weight[:, :, None], self.conv.bias, (1, self.stride), (0, self.kernel // 2))
+            x = masked_batch_norm(self.norm, x, length_mask(convolved, x.shape[3]))
+            x = torch.relu(F.max_pool2d(x, (1, self.pool_size), (1, self.pool_stride)))
         mask = length_mask(pooled, x.shape[3])
         # The next convolution must see zeros behind the end, as it would without padding.
         return (x if bool(mask.all()) else x * mask[:, None, None]), pooled

@@ -27,6 +27,9 @@ MODALITIES = ("speech", "visual", "text")
 N_TURNS = 2
 """Numbers that tell of an utterance who speaks."""
 
+FROM_PARTS = "from_parts"
+"""Name of the input that stands for what the frozen parts of a fusion give, where that is computed once."""
+
 
 @dataclass(frozen=True)
 class MMANConfig:
@@ -236,9 +239,13 @@ class StagedFusion(nn.Module):
     ) -> Tensor:
         """Class probabilities of every part, concatenated: (batch, utterances, n_parts * n_classes).
 
+        Features that hold them already, under `FROM_PARTS`, are not computed anew.
+
         A part that has none of its modalities in an utterance knows the past alone. It abstains: the
         mean of the others stands in its place, so that the fusion sees what it knows from training.
         """
+        if FROM_PARTS in features:
+            return features[FROM_PARTS]
         logits = [part(lengths, present, memory=memory, **features) for part in self.parts.values()]
         p = torch.stack(logits, dim=-2).softmax(-1)
         if present is not None:

@@ -18,7 +18,7 @@ from emofuse.models.cma import CMAConfig
 from emofuse.models.inference import for_inference
 from emofuse.models.linear import LinearClassifier, LinearConfig
 from emofuse.models.minilm import MiniLMConfig
-from emofuse.models.mman import MMANConfig, StagedFusion
+from emofuse.models.mman import FROM_PARTS, MMAN, LateFusion, MMANConfig, StagedFusion
 from emofuse.models.text_cnn import TextCNNConfig
 from emofuse.protocol.batch_norm import recalibrate
 from emofuse.protocol.distributed import (
@@ -206,6 +206,19 @@ def fit(
     return result
 
 
+def parts_once(model: StagedFusion, examples: Sequence[Example], device: torch.device) -> list[Example]:
+    """Conversations with what the frozen parts of `model` give of them in the place of their features."""
+    computed: dict[tuple[str, ...], np.ndarray] = {}
+    model.eval()
+    with torch.inference_mode():
+        for batch in evaluation_batches(examples, "conversation", 32):
+            inputs = batch.to(device).inputs
+            lengths, present = inputs.pop("lengths"), inputs.pop("present", None)
+            rows = model.fusion_input(lengths, inputs, present).cpu().numpy()
+            computed |= {ids: row[: len(ids)] for ids, row in zip(batch.ids, rows, strict=True)}
+    return [replace(e, inputs={FROM_PARTS: computed[e.ids]}, present=None) for e in examples]
+
+
 @dataclass(frozen=True)
 class TrainedSystem:
     """A trained network and how it came about."""
@@ -305,6 +318,9 @@ def train_system(
     settings = training(name)
     if len(system(name).modalities) == 1:
         settings = replace(settings, modality_dropout=0.0)
+    if isinstance(model, MMAN | LateFusion) and not settings.modality_dropout:  # the parts give the same every epoch
+        train = parts_once(model, train, device)
+        select = None if select is None else parts_once(model, select, device)
     result = fit(
         model,
         train,
