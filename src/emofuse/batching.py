@@ -1,4 +1,4 @@
-"""From examples to padded batches whose field names are the parameter names of `forward`."""
+"""From examples to padded batches of tensors, varied and ordered for training."""
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -9,38 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emofuse.errors import DataError
-
-IGNORE = -1
-"""Label of a padded or unlabelled slot: it enters neither loss nor metrics."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """What a model sees at once: one utterance, or the utterances of one conversation in order.
-
-    Attributes:
-        ids: Utterance ids; one for an utterance-level system.
-        labels: (len(ids),) class indices, `IGNORE` where there is none.
-        inputs: Modality to array. Utterance level: a sequence in time, (steps,) or (steps, dim).
-            Conversation level: one vector an utterance, (len(ids), dim). Where a modality is missing
-            these are no steps at all, or a row of zeros.
-        votes: (len(ids), n_classes) shares of the annotators' votes, where they were published.
-        turns: Conversation level: (len(ids), 2), as `speaker_turns` gives it; None: nobody is known.
-        present: Modality to (len(ids),), True where it is there; None: all of them are.
-    """
-
-    ids: tuple[str, ...]
-    labels: np.ndarray
-    inputs: dict[str, np.ndarray]
-    votes: np.ndarray | None = None
-    turns: np.ndarray | None = None
-    present: dict[str, np.ndarray] | None = None
-
-    @property
-    def n_steps(self) -> int:
-        """Length of the longest input: what padding depends on."""
-        return max(len(array) for array in self.inputs.values())
+from emofuse.example import IGNORE, Example, model_inputs, pad, there
 
 
 @dataclass(frozen=True)
@@ -62,67 +31,18 @@ class Batch:
         return Batch(inputs, self.labels.to(device), self.ids, None if self.votes is None else self.votes.to(device))
 
 
-def speaker_turns(speakers: Sequence[str | None]) -> np.ndarray:
-    """Who speaks, without names: (n,) speakers of a dialogue in order -> (n, 2) of 1, -1 and 0 for not known.
-
-    First whether it is the first speaker of the dialogue, then whether it is that of the utterance
-    before. Nothing in it depends on the future.
-    """
-    turns = np.zeros((len(speakers), 2), np.float32)
-    first = next((s for s in speakers if s is not None), None)
-    for i, speaker in enumerate(speakers):
-        if speaker is not None:
-            turns[i, 0] = 1 if speaker == first else -1
-            if i and speakers[i - 1] is not None:
-                turns[i, 1] = 1 if speaker == speakers[i - 1] else -1
-    return turns
-
-
-def pad(arrays: Sequence[np.ndarray], value: float = 0.0, empty: bool = False) -> tuple[Tensor, Tensor]:
-    """Stack (steps, ...) arrays to (batch, longest, ...), padded behind; and their lengths (batch,).
-
-    Raises:
-        DataError: An array has no steps, unless `empty` says that it may.
-    """
-    lengths = torch.tensor([len(a) for a in arrays])
-    if int(lengths.min()) == 0 and not empty:
-        raise DataError(f"example {int(lengths.argmin())} of a batch is empty, need at least one step")
-    padded = np.full((len(arrays), int(lengths.max()), *arrays[0].shape[1:]), value, dtype=arrays[0].dtype)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
-    return torch.from_numpy(padded), lengths
-
-
 def collate(examples: Sequence[Example], level: str) -> Batch:
-    """Pad examples to one batch; `level` is ``utterance`` or ``conversation``.
-
-    At conversation level there is an input ``present``, (batch, utterances, n_modalities), where
-    something is missing; at utterance level a missing modality has length 0.
-    """
-    inputs: dict[str, Tensor] = {}
-    some_missing = any(e.present is not None for e in examples)
-    for modality in examples[0].inputs:
-        inputs[modality], lengths = pad([e.inputs[modality] for e in examples], empty=some_missing)
-        inputs["lengths" if level == "conversation" else f"{modality}_lengths"] = lengths
-    if level == "conversation" and some_missing:
-        inputs["present"] = torch.stack([pad([there(e, m) for e in examples])[0] for m in examples[0].inputs], dim=-1)
+    """Pad examples to one batch, see `model_inputs`; `level` is ``utterance`` or ``conversation``."""
+    inputs = {name: torch.from_numpy(array) for name, array in model_inputs(examples, level).items()}
     votes = None
     if level == "conversation":
-        labels, _ = pad([e.labels for e in examples], IGNORE)
-        turns = [e.turns for e in examples if e.turns is not None]
-        if len(turns) == len(examples):
-            inputs["turns"], _ = pad(turns)
+        labels = torch.from_numpy(pad([e.labels for e in examples], IGNORE)[0])
     else:
         labels = torch.tensor([int(e.labels[0]) for e in examples])
         shares = [e.votes for e in examples if e.votes is not None]
         if len(shares) == len(examples):
             votes = torch.from_numpy(np.concatenate(shares).astype(np.float32))
     return Batch(inputs, labels, tuple(e.ids for e in examples), votes)
-
-
-def there(example: Example, modality: str) -> np.ndarray:
-    """(len(ids),), True where the example has the modality."""
-    return np.ones(len(example.ids), bool) if example.present is None else example.present[modality]
 
 
 def restrict(example: Example, keep: Mapping[str, np.ndarray], level: str) -> Example:

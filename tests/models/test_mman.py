@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from emofuse.batching import speaker_turns
+from emofuse.example import speaker_turns
 from emofuse.errors import ConfigError
 from emofuse.models import MODELS, build, make_config, n_parameters
 from emofuse.models.mman import N_TURNS, MMANConfig, MultiModalAttention, StagedFusion

@@ -6,7 +6,7 @@ import pytest
 import soundfile as sf
 import torch
 
-from emofuse.batching import Example
+from emofuse.example import Example
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.extractors import make_extractor
 from emofuse.features.acoustic import log_mel_spectrogram

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from emofuse.batching import IGNORE
+from emofuse.example import IGNORE
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import DataError
 from emofuse.protocol.context import refuse_shared_dialogues, with_context

@@ -8,7 +8,7 @@ import soundfile as sf
 import torch
 from safetensors.numpy import load_file, save_file
 
-from emofuse.batching import IGNORE
+from emofuse.example import IGNORE
 from emofuse.checkpoint import load_checkpoint, save_checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError

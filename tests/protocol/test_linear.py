@@ -6,7 +6,7 @@ import soundfile as sf
 import torch
 from sklearn.svm import LinearSVC
 
-from emofuse.batching import IGNORE, Example
+from emofuse.example import IGNORE, Example
 from emofuse.checkpoint import load_checkpoint, save_checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import DataError

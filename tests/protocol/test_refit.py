@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emofuse.batching import Example
+from emofuse.example import Example
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.models import make_config
 from emofuse.protocol.recipe import Recipe

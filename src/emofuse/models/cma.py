@@ -107,7 +107,7 @@ class ConvBlock(nn.Module):
             x = torch.relu(F.max_pool2d(x, (1, self.pool_size), (1, self.pool_stride)))
         mask = length_mask(pooled, x.shape[3])
         # The next convolution must see zeros behind the end, as it would without padding.
-        return (x if bool(mask.all()) else x * mask[:, None, None]), pooled
+        return (x * mask[:, None, None] if torch.jit.is_tracing() or not bool(mask.all()) else x), pooled
 
 
 def frames_left(blocks: Iterable[nn.Module], lengths: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ def frames_left(blocks: Iterable[nn.Module], lengths: Tensor) -> Tensor:
     for block in blocks:
         assert isinstance(block, ConvBlock)
         lengths = block.n_frames(lengths)[1]
-        if int(lengths.min()) < 1:
+        if not torch.jit.is_tracing() and int(lengths.min()) < 1:
             raise ConfigError("a clip is too short for the convolutions' strides: nothing is left after them")
     return lengths
 
@@ -144,6 +144,17 @@ class SpeechEncoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.project = nn.Linear(2 * config.d_model, config.d_model)
 
+    @property
+    def least_steps(self) -> int:
+        """Fewest samples or frames of which the convolutions leave anything."""
+        n = 1
+        for kernel, stride, pool, pool_stride in reversed(
+            [(b.kernel, b.stride, b.pool_size, b.pool_stride) for b in self.blocks]  # type: ignore[misc]
+        ):
+            convolved = (n - 1) * pool_stride + pool
+            n = (convolved - 1) * stride + kernel - 2 * (kernel // 2)
+        return max(int(n), 1)
+
     def forward(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, samples) or (batch, frames, bins), (batch,) -> (batch, T, d_model), (batch,)."""
         x = (speech[:, None] if self.is_raw else speech.transpose(1, 2))[:, :, None]
@@ -157,6 +168,8 @@ class SpeechEncoder(nn.Module):
 
 class TextEncoder(nn.Module):
     """Word vectors to H^T, Eq. (3)-(4)."""
+
+    least_steps = 1
 
     def __init__(self, config: CMAConfig) -> None:
         """A kernel-1 convolution, a Bi-LSTM and a projection."""
@@ -306,7 +319,7 @@ class CMA(nn.Module):
         """H^A and H^T by modality, and the masks of their valid steps."""
         states: dict[str, Tensor] = {}
         masks: dict[str, Tensor] = {}
-        n_rows = next(len(x) for x in (speech, text) if x is not None)
+        n_rows = next(x.shape[0] for x in (speech, text) if x is not None)
         empty = self.output.weight.new_zeros(n_rows, 1, self.config.d_model)
         if self.speech_encoder is not None:
             states["speech"], masks["speech"] = encode_present(self.speech_encoder, speech, speech_lengths, empty)

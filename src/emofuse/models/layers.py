@@ -44,6 +44,11 @@ def encode_present(
 
     (batch, time, ...) or None, (batch,), zeros (batch, 1, d_model) -> (batch, T, d_model), (batch, T).
     """
+    if torch.jit.is_tracing() and x is not None and lengths is not None:
+        # A graph has one path for every batch: rows without the modality are encoded as if there were a little of it.
+        states, n_steps = encoder(x, lengths.clamp(min=encoder.least_steps))  # type: ignore[arg-type]
+        there = (lengths > 0)[:, None]
+        return states * there[..., None], length_mask(n_steps, states.shape[1]) & there
     batch_size = len(empty)
     if x is None or lengths is None or not bool(lengths.any()):
         return empty, torch.zeros(batch_size, 1, dtype=torch.bool, device=empty.device)
@@ -183,7 +188,7 @@ class PaddedLSTM(nn.LSTM):
 
     def _one_direction(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """(batch, time, channels) -> (batch, time, hidden) by one direction's weights."""
-        start = x.new_zeros(1, len(x), self.hidden_size)
+        start = x.new_zeros(1, x.shape[0], self.hidden_size)
         return torch.lstm(x, (start, start), list(weights), True, 1, 0.0, self.training, False, True)[0]
 
 

@@ -103,7 +103,7 @@ class ContextualLSTM(nn.Module):
         if not self.alone:
             return self.lstm(x, lengths, memory)
         every = x.flatten(0, 1)[:, None]  # each utterance a dialogue of its own
-        return self.lstm(every, lengths.new_ones(len(every))).reshape(*x.shape[:2], -1)
+        return self.lstm(every, lengths.new_ones(every.shape[0])).reshape(*x.shape[:2], -1)
 
 
 class EarlyFusion(nn.Module):

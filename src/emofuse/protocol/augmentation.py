@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from emofuse.batching import Example
+from emofuse.example import Example
 from emofuse.features.augment import DEFAULT, augment
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.protocol.feature import FeatureConfig, pool_rows, speech_steps

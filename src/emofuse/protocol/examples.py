@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from emofuse.batching import IGNORE, Example, speaker_turns
+from emofuse.example import IGNORE, Example, speaker_turns
 from emofuse.corpora.utterance import Utterance
 from emofuse.labels import LabelSet
 from emofuse.protocol.fitted import FittedFeature

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from sklearn.svm import LinearSVC
 
-from emofuse.batching import IGNORE, Example
+from emofuse.example import IGNORE, Example
 from emofuse.errors import DataError
 from emofuse.models.linear import LinearClassifier
 
