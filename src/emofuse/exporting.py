@@ -3,7 +3,7 @@
 import io
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emofuse.checkpoint import Checkpoint
 from emofuse.errors import ConfigError, DataError
 from emofuse.example import Example, model_inputs
 from emofuse.graph import ERRORS, FORMAT, KEY, GraphNetwork
@@ -22,6 +23,7 @@ from emofuse.models.minilm import MiniLMConfig
 from emofuse.models.mlp import MLPConfig
 from emofuse.models.network import TorchNetwork, explanations, tensors
 from emofuse.models.text_cnn import TextCNNConfig
+from emofuse.models.whisper_lower import N_MELS, WhisperLower
 from emofuse.network import Inputs, Outcome
 
 OPSET = 17
@@ -39,10 +41,12 @@ Axes = Callable[[str], dict[int, str]]
 class _Call(nn.Module):
     """A model's `forward` with its inputs in a row, as tracing wants it: tensors in, tensors out."""
 
-    def __init__(self, model: nn.Module, names: Sequence[str], memories: Sequence[PaddedLSTM]) -> None:
+    def __init__(
+        self, model: nn.Module, names: Sequence[str], memories: Sequence[PaddedLSTM], result: str = "logits"
+    ) -> None:
         """`names` are the inputs', without the `memories`, which come behind them by two."""
         super().__init__()
-        self.model, self._names, self._memories = model, tuple(names), tuple(memories)
+        self.model, self._names, self._memories, self._result = model, tuple(names), tuple(memories), result
         self.outputs: list[str] = []
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
@@ -50,7 +54,7 @@ class _Call(nn.Module):
         inputs = dict(zip(self._names, given, strict=False))
         states = given[len(inputs) :]
         memory = {m: (states[2 * i], states[2 * i + 1]) for i, m in enumerate(self._memories)}
-        found = {"logits": self.model(**inputs, memory=memory) if memory else self.model(**inputs)}
+        found = {self._result: self.model(**inputs, memory=memory) if memory else self.model(**inputs)}
         received, shares = explanations(self.model, inputs)
         found |= {f"received.{m}": x for m, x in received.items()} | {f"shares.{m}": x for m, x in shares.items()}
         after = [x for m in self._memories for x in memory[m]]
@@ -64,21 +68,20 @@ def memory_names(memories: Sequence[PaddedLSTM]) -> list[str]:
     return [f"memory.{i}.{part}" for i in range(len(memories)) for part in "hc"]
 
 
-def export_network(
-    network: TorchNetwork, config: Any, modalities: Sequence[str], system: str, fold: bool = True
-) -> bytes:
-    """The ONNX graph of a network, with its weights, for batches and sequences of any length.
+def export_network(checkpoint: Checkpoint, fold: bool = True) -> bytes:
+    """The ONNX graph of a checkpoint's network, for batches and sequences of any length.
 
     Args:
-        network: What to export.
-        config: Its sizes.
-        modalities: What it decides on.
-        system: Its name.
+        checkpoint: Whose network it is.
         fold: See `trace`.
 
     Raises:
         ConfigError: It cannot be expressed, or gives other values than the network.
     """
+    system, config, modalities = checkpoint.system, checkpoint.model_config, checkpoint.modalities
+    network = checkpoint.trained().network
+    if not isinstance(network, TorchNetwork):
+        raise ConfigError(f"{system}: was exported before; export the checkpoint that it was made of")
     least = least_steps(network.model, modalities)
     batches = [sample_batch(network, config, modalities, least, *sizes, seed=i) for i, sizes in enumerate(BATCHES)]
     memories = _memories(network, batches[0])
@@ -147,6 +150,54 @@ def trace(
     for node in model.graph.node:
         node.ClearField("doc_string")
     return model.SerializeToString()
+
+
+def without_weights(graph: bytes, weights: Collection[str]) -> bytes:
+    """A graph that only names these of its initializers; whoever opens it gives their values, see `open_graph`.
+
+    What ships so has its weights once, in 8 bits a value, for both engines.
+
+    Args:
+        graph: From `trace` without `fold`.
+        weights: Names of initializers.
+
+    Raises:
+        ConfigError: The graph lacks one of them: two that are equal were made one.
+    """
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    missing = set(weights) - {tensor.name for tensor in model.graph.initializer}
+    if missing:
+        raise ConfigError(f"the graph has no weight of its own for {min(missing)}")
+    for tensor in model.graph.initializer:
+        if tensor.name in weights:
+            tensor.ClearField("raw_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value="model.safetensors")
+    return model.SerializeToString()
+
+
+def graph_beside(checkpoint: Checkpoint) -> bytes:
+    """The graph of a checkpoint that lies in the same folder as its weights, and names them only.
+
+    Raises:
+        ConfigError: See `export_network`.
+    """
+    graph = export_network(checkpoint, fold=False)
+    parameters = {f"model.{name}" for name, x in checkpoint.model.state_dict().items() if x.is_floating_point()}
+    return without_weights(graph, parameters)
+
+
+def whisper_lower_graph(weights: Mapping[str, np.ndarray]) -> bytes:
+    """The graph that `emofuse.features.whisper_lower` runs, without the weights, by whose names it names them."""
+    model = WhisperLower()
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    call = _Call(model.eval(), ["log_mel", "n_rows"], [], "rows")
+    given = torch.randn(3, 40, N_MELS), torch.tensor([20, 15, 7])
+    axes = {"log_mel": {0: "batch", 1: "frames"}, "n_rows": {0: "batch"}}
+    graph = trace(call, given, list(axes), axes.__getitem__, {}, fold=False)
+    return without_weights(graph, {f"model.{name}" for name in weights})
 
 
 def least_steps(model: nn.Module, modalities: Sequence[str]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from emofuse.features.speech_encoders import wav2vec2, whisper
 from emofuse.features.text_encoders import minilm, sentence, words
 from emofuse.features.voice import voice
 from emofuse.features.whisper_lower import whisper_lower
-from emofuse.models.r3d import body_motion
+from emofuse.motion import body_motion
 from emofuse.textual import text_cnn
 
 

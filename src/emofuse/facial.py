@@ -4,18 +4,18 @@ from collections.abc import Iterable
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
-from emofuse.checkpoint import Checkpoint, load_checkpoint
 from emofuse.errors import ConfigError, DataError
 from emofuse.features.extractor import Extractor
 from emofuse.features.faces import face_crops, make_detector, speaking_face, track_faces
 from emofuse.features.hub import sha256
 from emofuse.media.video import Frame
-from emofuse.models.face_cnn import FaceCNN
+
+if TYPE_CHECKING:
+    from emofuse.checkpoint import Checkpoint
 
 FRAME_RATE = 5.0
 """Pictures a second: expressions last half a second and more."""
@@ -43,10 +43,9 @@ def facial_expression(
     """
     folder = Path(str(files("emofuse") / "assets" / "default" / "face")) if encoder is None else Path(encoder)
     checkpoint = _load(folder)
-    assert isinstance(checkpoint.model, FaceCNN)
     if output not in ("probabilities", "embedding"):
         raise ConfigError(f"face: no output {output!r}; known: probabilities, embedding")
-    n = checkpoint.model.config.channels[-1]
+    n = checkpoint.model_config.channels[-1]
     return Extractor(
         name=f"face-{output}",
         modality="visual",
@@ -65,7 +64,10 @@ def facial_expression(
 
 
 @cache  # once a process: an Extractor that is sent to a worker carries the folder only
-def _load(folder: Path) -> Checkpoint:
+def _load(folder: Path) -> "Checkpoint":
+    from emofuse.checkpoint import load_checkpoint  # here, so that features can be listed where torch is not installed
+    from emofuse.models.face_cnn import FaceCNN
+
     checkpoint = load_checkpoint(folder)
     if not isinstance(checkpoint.model, FaceCNN):
         raise ConfigError(f"{folder}: holds {checkpoint.system}, need a face-cnn")
@@ -74,15 +76,16 @@ def _load(folder: Path) -> Checkpoint:
 
 def _rows(folder: Path, output: str, detector: Path | None, frames: Iterable[Frame]) -> np.ndarray:
     """(n_pictures, n_values) of the speaking face."""
+    import torch
+
     checkpoint = _load(folder)
     track = speaking_face(track_faces(frames, make_detector(detector)), None)
     if track is None:
         raise DataError("no face found")
     faces = torch.from_numpy(face_crops(track)[1])
     model = checkpoint.model
-    assert isinstance(model, FaceCNN)
     with torch.inference_mode():
         if output == "embedding":
-            return model.features(faces).numpy()
+            return model.features(faces).numpy()  # type: ignore[operator]
         logits = model(faces[:, None], torch.ones(len(faces), dtype=torch.long))
         return (logits / checkpoint.temperature).softmax(-1).numpy()

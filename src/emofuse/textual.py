@@ -4,14 +4,14 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from emofuse.checkpoint import load_checkpoint
 from emofuse.errors import ConfigError, DataError
 from emofuse.features.extractor import Extractor
 from emofuse.features.hub import sha256
 from emofuse.features.lexical import WordVectors, split_words
-from emofuse.models.text_cnn import TextCNN
+from emofuse.features.text_hidden import TextHidden
+from emofuse.quantised import unpack
+from emofuse.trained import read_stored
 
 
 def text_cnn(encoder: str | Path | None = None) -> Extractor:
@@ -29,11 +29,11 @@ def text_cnn(encoder: str | Path | None = None) -> Extractor:
     if encoder is None:
         raise ConfigError("text-cnn: which one? The checkpoint folder of a text-cnn that was trained on your fold")
     folder = Path(encoder)
-    model, _, _ = _load(folder)
+    hidden, _, _ = _load(folder)
     return Extractor(
         name="text-cnn",
         modality="text",
-        dimensions=tuple(f"hidden {i}" for i in range(model.config.n_features)),
+        dimensions=tuple(f"hidden {i}" for i in range(hidden.dim)),
         rate_hz=None,
         unit="activation, 0 or more",
         compute=partial(_vector, folder),
@@ -42,22 +42,21 @@ def text_cnn(encoder: str | Path | None = None) -> Extractor:
 
 
 @cache  # once a process: an Extractor that is sent to a worker carries the folder only
-def _load(folder: Path) -> tuple[TextCNN, WordVectors, int]:
-    checkpoint = load_checkpoint(folder)
-    if not isinstance(checkpoint.model, TextCNN):
-        raise ConfigError(f"{folder}: holds {checkpoint.system}, need a text-cnn")
-    meta, arrays = checkpoint.features["text"], checkpoint.feature_arrays["text"]
+def _load(folder: Path) -> tuple[TextHidden, WordVectors, int]:
+    stored = read_stored(folder)
+    if stored.system != "text-cnn" or not stored.weights:
+        kind = "an exported text-cnn" if stored.system == "text-cnn" else stored.system
+        raise ConfigError(f"{folder}: holds {kind}, need a text-cnn as `emofuse train` writes it")
+    meta, arrays = stored.features["text"], stored.feature_arrays["text"]
     index = {word: i for i, word in enumerate(meta["words"].split("\n"))}
     vectors = WordVectors(index, arrays["vectors"].astype(np.float32), meta["table"])
-    return checkpoint.model, vectors, int(meta["config"]["max_words"])
+    return TextHidden(stored.sizes, unpack(stored.weights)), vectors, int(meta["config"]["max_words"])
 
 
 def _vector(folder: Path, text: str) -> np.ndarray:
     """(n_features,) of one text."""
-    model, vectors, max_words = _load(folder)
+    hidden, vectors, max_words = _load(folder)
     rows, _ = vectors.encode_words(split_words(text))
     if not len(rows):
         raise DataError("not one word of the text is in the vocabulary")
-    with torch.inference_mode():
-        words = torch.from_numpy(rows[None, :max_words])
-        return model.features(words, torch.tensor([words.shape[1]]))[0].numpy()
+    return hidden(rows[:max_words])

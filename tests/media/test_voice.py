@@ -1,9 +1,12 @@
+import hashlib
+
 import numpy as np
 import pytest
+from silero_vad import get_speech_timestamps_from_probs
 from silero_vad.sequence_vad import SileroVADSequence
 
 from emofuse.media.audio import SAMPLE_RATE, read_audio
-from emofuse.media.voice import FRAME_SAMPLES, VoiceConfig, find_speech, speech_probabilities
+from emofuse.media.voice import FRAME_SAMPLES, NETWORK, VoiceConfig, find_speech, speech_probabilities
 
 
 @pytest.fixture(scope="module")
@@ -14,13 +17,53 @@ def waveform(example_clip) -> np.ndarray:
 
 
 def test_blocks_of_any_length_give_what_the_library_gives_at_once(waveform):
-    from importlib.resources import files
-
-    reference = SileroVADSequence(str(files("silero_vad") / "data" / "silero_vad_16k_sequence.onnx"))
+    reference = SileroVADSequence(str(NETWORK))
     expected = reference.audio_forward(waveform)
     for size in (len(waveform), 7001, 300):
         blocks = [waveform[i : i + size] for i in range(0, len(waveform), size)]
         np.testing.assert_allclose(speech_probabilities(blocks), expected, atol=1e-5)
+
+
+def test_the_network_is_the_one_that_its_card_names():
+    digest = hashlib.sha256(NETWORK.read_bytes()).hexdigest()
+    assert f"`{digest}`" in (NETWORK.parent / "README.md").read_text(encoding="utf-8")
+
+
+CONFIGS = {
+    "usual": VoiceConfig(),
+    "live": VoiceConfig(min_silence_s=0.3),
+    "long": VoiceConfig(max_speech_s=30.0, min_silence_s=1.0),
+    "short": VoiceConfig(threshold=0.1, max_speech_s=2.0, pad_s=0.05, min_speech_s=0.05, min_silence_s=0.9),
+    "no padding": VoiceConfig(pad_s=0.0, max_speech_s=3.0, min_silence_s=0.6),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_utterances_are_those_that_the_library_finds(name):
+    config, rng = CONFIGS[name], np.random.default_rng(0)
+    n_found = 0
+    for _ in range(40):
+        # speech and pauses of random lengths, with noise that crosses both thresholds now and then
+        lengths = rng.integers(1, 60, 40)
+        p = np.repeat(rng.choice([0.02, 0.45, 0.97], 40), lengths) + rng.normal(0, 0.12, lengths.sum())
+        p = np.clip(p, 0, 1).astype(np.float32)
+        total = len(p) * FRAME_SAMPLES - int(rng.integers(FRAME_SAMPLES))
+        expected = get_speech_timestamps_from_probs(
+            p.tolist(),
+            SAMPLE_RATE,
+            threshold=config.threshold,
+            min_speech_duration_ms=round(1000 * config.min_speech_s),
+            max_speech_duration_s=config.max_speech_s,
+            min_silence_duration_ms=round(1000 * config.min_silence_s),
+            speech_pad_ms=round(1000 * config.pad_s),
+            audio_length_samples=total,
+        )
+        found = find_speech(p, total / SAMPLE_RATE, config)
+        assert [(round(s.start_s * SAMPLE_RATE), round(s.end_s * SAMPLE_RATE)) for s in found] == [
+            (s["start"], s["end"]) for s in expected
+        ]
+        n_found += len(found)
+    assert n_found > 200
 
 
 def test_speech_is_found_where_it_is(waveform):

@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 from emofuse.errors import ConfigError, DataError
 from emofuse.features.extractor import Extractor
 from emofuse.media.video import Frame
-from emofuse.models.r3d import N_FEATURES, R3D18, BasicBlock, body_motion, load_r3d
+from emofuse.features.body import N_FEATURES
+from emofuse.models.r3d import R3D18, BasicBlock, load_r3d
+from emofuse.motion import body_motion
 
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 

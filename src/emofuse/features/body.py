@@ -17,6 +17,9 @@ from emofuse.media.video import Frame
 FRAME_RATE = 15.0
 """Frames a second."""
 
+N_FEATURES = 512
+"""Values of a clip: the layer before R3D-18's classifier."""
+
 CLIP_FRAMES = 16
 CLIP_SIZE = 112
 """Height and width of a clip's pictures."""

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 
 from emofuse.errors import ConfigError, DataError
@@ -65,13 +64,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_model(folder: Path, device: str = "cpu") -> torch.nn.Module:
+def load_model(folder: Path, device: str = "cpu") -> Any:
     """The network without its head, in float32, for inference.
 
     Raises:
         DataError: A file is damaged, of an unknown architecture, or lacks weights of the network.
         ConfigError: There is no such device.
     """
+    import torch  # here, so that the features without a network can be listed and used where it is not installed
+
     with _errors_of(folder), _quiet():
         model, report = _transformers().AutoModel.from_pretrained(
             folder,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from emofuse.errors import ConfigError, DataError
 from emofuse.features import hub
@@ -89,18 +88,20 @@ def _wav2vec2_rows(folder: Path, layer: int, device: str, waveform: np.ndarray) 
         # To the very end in the last window: its remaining samples give no row, but a group norm sees them.
         end = None if window.end == n_rows else (window.end - 1) * stride + reach
         part = scaled[window.start * stride : end]
-        hidden = _hidden_states(model, torch.from_numpy(part)[None].to(device), layer)
+        hidden = _hidden_states(model, part, device, layer)
         if len(hidden) != window.end - window.start:
             raise DataError(f"{folder}: gave {len(hidden)} rows, need {window.end - window.start}")
         parts.append(hidden[window.keep_start - window.start : window.keep_end - window.start])
     return np.concatenate(parts)
 
 
-def _hidden_states(model: Any, waveform: torch.Tensor, layer: int) -> np.ndarray:
-    """(1, n_samples) -> (n_rows, hidden_size)."""
+def _hidden_states(model: Any, waveform: np.ndarray, device: str, layer: int) -> np.ndarray:
+    """(n_samples,) -> (n_rows, hidden_size)."""
+    import torch
+
     last = layer == model.config.num_hidden_layers
     with torch.inference_mode():
-        output = model(waveform, output_hidden_states=not last)
+        output = model(torch.from_numpy(waveform)[None].to(device), output_hidden_states=not last)
     return (output.last_hidden_state if last else output.hidden_states[layer])[0].cpu().numpy()
 
 

@@ -10,13 +10,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import onnxruntime
-import torch
-from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors  # pyright: ignore[reportAttributeAccessIssue]
 
 from emofuse.errors import ConfigError, DataError
 from emofuse.features import hub
 from emofuse.features.extractor import Extractor
 from emofuse.features.lexical import GLOVE_PACKAGE, WordVectors, load_word_vectors
+from emofuse.graph import ERRORS as GRAPH_ERRORS
 
 Pooling = Literal["mean", "cls"]
 
@@ -34,16 +33,6 @@ MINILM_TOKENIZER = (
 
 MINILM_MAX_TOKENS = 256  # as sentence-transformers sets for all-MiniLM-L6-v2
 _TOKENIZER_FILES = (*hub.TOKENIZERS, "tokenizer_config.json", "merges.txt")
-
-_ONNX_ERRORS = (
-    onnx_errors.Fail,
-    onnx_errors.InvalidArgument,
-    onnx_errors.InvalidGraph,
-    onnx_errors.InvalidProtobuf,
-    onnx_errors.NotImplemented,
-    onnx_errors.RuntimeException,
-)
-
 
 def words(encoder: WordVectors | str | Path | None = None, max_words: int = 50) -> Extractor:
     """Vectors of an utterance's words, one row a word that the table knows; one zero row when it knows none.
@@ -190,6 +179,8 @@ def _word_rows(table: WordVectors, max_words: int, text: str) -> np.ndarray:
 
 def _sentence_vector(folder: Path, pooling: Pooling, device: str, text: str) -> np.ndarray:
     """Text -> (hidden_size,)."""
+    import torch
+
     model, tokenizer = _load_sentence(folder, device, os.getpid())
     tokens = tokenizer(_text(text), truncation=True, max_length=_max_tokens(model, tokenizer), return_tensors="pt")
     with torch.inference_mode():
@@ -246,7 +237,7 @@ def _load_minilm(model: Path, tokenizer: Path, max_tokens: int, process: int) ->
     options.intra_op_num_threads = 1  # a sentence takes milliseconds
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except _ONNX_ERRORS as error:
+    except GRAPH_ERRORS as error:
         raise DataError(f"{model}: not an ONNX model that onnxruntime can run: {str(error).splitlines()[0]}") from None
     unknown = {entry.name for entry in session.get_inputs()} - {"input_ids", "attention_mask", "token_type_ids"}
     if unknown:

@@ -2,33 +2,32 @@
 
 Whisper has learnt to recognise words in recordings of every kind. Its upper layers forget how a word was said;
 the output of the second layer of ``tiny.en`` still knows, and knows it of voices, rooms and microphones that no corpus
-of emotions has. These two layers, 4 M weights in 8 bits a value, are read from the package.
+of emotions has. These two layers, 4 M weights in 8 bits a value, are read from the package and run by onnxruntime.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import scipy.fft
-import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 from safetensors.numpy import load_file
 from scipy.signal import get_window
-from torch import Tensor
-from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from emofuse.errors import DataError
+from emofuse.example import pad
 from emofuse.features.acoustic import check_waveform, mel_filters
 from emofuse.features.extractor import Extractor
 from emofuse.features.windows import windows
+from emofuse.graph import open_graph
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.quantised import unpack
 
-WEIGHTS = Path(__file__).parents[1] / "assets" / "whisper-tiny.en-lower" / "model.safetensors"
+FOLDER = Path(__file__).parents[1] / "assets" / "whisper-tiny.en-lower"
+GRAPH, WEIGHTS = FOLDER / "model.onnx", FOLDER / "model.safetensors"
 WEIGHTS_SHA256 = "f0b558cb91dcaf8d31a13c2e8f95d9380a1b197df825050874f48213cf0a2d0a"
 
 N_MELS, N_FFT, SHIFT = 80, 400, 160
@@ -48,7 +47,6 @@ ROOT_MEAN_SQUARE = 0.05
 BATCHED_S, MAX_BATCH = 10.0, 8
 """Clips of at most so many seconds are encoded together, at most so many at once: beyond that it is no quicker."""
 
-N_HEADS = 6
 MIN_SAMPLES = 4 * SAMPLES_PER_ROW
 
 
@@ -88,58 +86,18 @@ def whisper_log_mel(waveform: np.ndarray) -> np.ndarray:
     return ((np.maximum(log_power, log_power.max() - FLOOR) + 4) / 4).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Weights of one transformer layer."""
-
-    tensors: dict[str, Tensor]
-
-    def __call__(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, n, d), and (batch, 1, 1, n), True where a row is one -> (batch, n, d)."""
-        w = self.tensors
-        h = F.layer_norm(x, x.shape[-1:], w["attention_norm.weight"], w["attention_norm.bias"])
-        q, k, v = F.linear(h, w["qkv.weight"], w["qkv.bias"]).unflatten(2, (3, N_HEADS, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
-        x = x + F.linear(attended, w["output.weight"], w["output.bias"])
-        h = F.layer_norm(x, x.shape[-1:], w["mlp_norm.weight"], w["mlp_norm.bias"])
-        h = F.gelu(F.linear(h, w["mlp1.weight"], w["mlp1.bias"]))
-        return x + F.linear(h, w["mlp2.weight"], w["mlp2.bias"])
-
-
 @cache
-def _network() -> tuple[dict[str, Tensor], tuple[_Block, ...]]:
-    """The convolutions' weights and the layers."""
-    weights = {k: torch.from_numpy(v) for k, v in unpack(load_file(WEIGHTS)).items()}
-
-    def under(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-
-    return under("stem."), tuple(_Block(under(f"blocks.{i}.")) for i in range(2))
-
-
-@cache
-def _positions(d: int) -> Tensor:
-    """(1500, d): sinusoids, half of the columns sines and half cosines of wavelengths from 2 pi to 20,000 pi rows."""
-    wavelengths = torch.exp(-np.log(10_000) / (d // 2 - 1) * torch.arange(d // 2))
-    angles = torch.arange(WINDOW_ROWS)[:, None] * wavelengths
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+def _network() -> InferenceSession:
+    """The graph of `emofuse.models.whisper_lower` with its weights."""
+    weights = {f"model.{name}": array for name, array in unpack(load_file(WEIGHTS)).items()}
+    return open_graph(GRAPH.read_bytes(), str(GRAPH), weights)
 
 
 def encode(log_mels: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Output of the second layer: each (n_frames, 80), n_frames even and at most 3,000 -> (n_frames / 2, 384)."""
-    stem, blocks = _network()
-    n_rows = [len(log_mel) // 2 for log_mel in log_mels]
-    with torch.inference_mode():
-        # Behind a clip's end stand zeros, which is also what the convolutions see behind the end of a single one.
-        x = pad_sequence([torch.from_numpy(log_mel) for log_mel in log_mels], batch_first=True).transpose(1, 2)
-        x = F.gelu(F.conv1d(x, stem["conv1.weight"], stem["conv1.bias"], padding=1))
-        x = F.gelu(F.conv1d(x, stem["conv2.weight"], stem["conv2.bias"], stride=2, padding=1)).transpose(1, 2)
-        x = x + _positions(x.shape[2])[: x.shape[1]]
-        valid = torch.arange(x.shape[1]) < torch.tensor(n_rows)[:, None]
-        mask = None if bool(valid.all()) else valid[:, None, None]
-        for block in blocks:
-            x = block(x, mask)
-    return [rows[:n].numpy() for rows, n in zip(x, n_rows, strict=True)]
+    n_rows = np.array([len(log_mel) // 2 for log_mel in log_mels])
+    (found,) = _network().run(None, {"log_mel": pad(log_mels)[0], "n_rows": n_rows})
+    return [rows[:n] for rows, n in zip(np.asarray(found), n_rows, strict=True)]
 
 
 def whisper_lower_rows(waveform: np.ndarray) -> np.ndarray:
@@ -192,8 +150,9 @@ def whisper_lower() -> Extractor:
     Raises:
         DataError: The weights that belong to the package are not there.
     """
-    if not WEIGHTS.is_file():
-        raise DataError(f"{WEIGHTS}: not there, though it belongs to emofuse: install it anew")
+    for file in (GRAPH, WEIGHTS):
+        if not file.is_file():
+            raise DataError(f"{file}: not there, though it belongs to emofuse: install it anew")
     return Extractor(
         name="whisper-lower",
         modality="speech",

@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Errors that the user can mend are one line on stderr and exit 2."""
 
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +30,14 @@ class Selection(StrEnum):
     test = "test"
 
 
+class Engine(StrEnum):
+    """What runs the networks."""
+
+    auto = "auto"
+    torch = "torch"
+    onnx = "onnx"
+
+
 class Format(StrEnum):
     """How predictions are written."""
 
@@ -50,6 +59,7 @@ Jobs = Annotated[int | None, typer.Option(min=1, help="Processes.", show_default
 Ray = Annotated[
     str | None, typer.Option(metavar="auto|ADDRESS", help="Work on a Ray cluster; auto: one here, started if need be.")
 ]
+EngineChoice = Annotated[Engine, typer.Option("--engine", help="What runs the networks; auto: torch if installed.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 
 
@@ -85,10 +95,9 @@ def predict(
     report: Annotated[Path | None, typer.Option(help="Also write a page with player and timeline (HTML).")] = None,
     jobs: Jobs = None,
     ray: Ray = None,
+    engine: EngineChoice = Engine.auto,
 ) -> None:
     """Say who felt what, when, how sure that is, and on what evidence."""
-    import torch
-
     from emofuse.interfaces.predict import Job, expand, run
     from emofuse.interfaces.worker import Setup
 
@@ -97,15 +106,14 @@ def predict(
         if value is not None and len(files) > 1 and not (isinstance(value, Path) and value.is_dir()):
             several = "" if option == "--text" else "; for several give a folder of files named like them"
             raise ConfigError(f"{option} is for one file, {len(files)} were given{several}")
-    setup = Setup(model, threshold, text, transcript, segments, whole, asr, language, face_detector, frame_rate)
+    setup = Setup(model, threshold, text, transcript, segments, whole, asr, language, face_detector, frame_rate, engine.value)
     if ray is not None:
         from emofuse.interfaces.parts import run as run_on_ray
 
         if out is None or format != Format.text or report is not None:
             raise ConfigError("--ray writes Parquet into a folder: give --out FOLDER, leave out --format and --report")
         raise typer.Exit(run_on_ray(setup, files, out, ray, jobs))
-    n_threads = max(1, torch.get_num_threads() // 2)
-    torch.set_num_threads(n_threads)
+    n_threads = _half_of_the_threads()
     raise typer.Exit(run(Job(setup, format, out, resume, report, 2 * n_threads), files, jobs or 1))
 
 
@@ -212,8 +220,9 @@ def _follow(blocks: Any, source: str, model: str, url: str | None, token_file: P
     if url is not None:
         follow_server(blocks, url, first_token(token_file), source, format == "json")
     else:
+        predictor = load(model)
         _one_thread()
-        follow(blocks, load(model), source, format == "json")
+        follow(blocks, predictor, source, format == "json")
 
 
 @app.command()
@@ -397,9 +406,22 @@ def check(
 
 def _one_thread() -> None:
     """Two OpenMP threads stall LSTM training while another process uses a core; one does not."""
-    import torch
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+    else:
+        os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is imported
 
-    torch.set_num_threads(1)
+
+def _half_of_the_threads() -> int:
+    """Let torch, where it runs the networks, use half of the threads that it would; and how many these are."""
+    torch, given = sys.modules.get("torch"), os.environ.get("OMP_NUM_THREADS", "")
+    most = torch.get_num_threads() if torch else int(given) if given.isdecimal() else os.cpu_count() or 1
+    n_threads = max(1, most // 2)
+    if torch:
+        torch.set_num_threads(n_threads)
+    else:
+        os.environ["OMP_NUM_THREADS"] = str(n_threads)
+    return n_threads
 
 
 def main() -> None:
@@ -408,6 +430,12 @@ def main() -> None:
         app()
     except EmofuseError as error:
         print(f"emofuse: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        command = " ".join(["emofuse", *(a for a in sys.argv[1:2] if not a.startswith("-"))])
+        print(f'emofuse: `{command}` needs torch here: pip install "emofuse[torch]"', file=sys.stderr)
         raise SystemExit(2) from None
     except BrokenPipeError:  # as in `emofuse models | head -1`: the reader has what it wanted
         sys.stderr.close()

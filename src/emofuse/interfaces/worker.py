@@ -10,6 +10,7 @@ from emofuse.errors import DataError
 from emofuse.extraction.workers import Died, run_in_processes
 
 if TYPE_CHECKING:
+    from emofuse.engine import Engine
     from emofuse.predictor import Predictor, Timeline
 
 
@@ -18,7 +19,7 @@ class Setup:
     """What predicts, as the command line describes it; can be sent to another process.
 
     Attributes:
-        model, threshold: See `emofuse.load`.
+        model, threshold, engine: See `emofuse.load`.
         text, transcript, segments, whole: See `Sources`; paths may be folders.
         asr, language: See `Recogniser`; None: no recognition.
         face_detector, frame_rate: See `FaceFinder`.
@@ -34,6 +35,7 @@ class Setup:
     language: str | None = None
     face_detector: Path | None = None
     frame_rate: float = 5.0
+    engine: "Engine" = "auto"
 
     def absolute(self) -> "Setup":
         """The same, from whatever folder it is used."""
@@ -84,7 +86,7 @@ class FilePredictor:
         from emofuse.media.recognition import Recogniser
         from emofuse.predictor import FaceFinder, Sources, load
 
-        self.predictor: Predictor = load(setup.model, setup.threshold)
+        self.predictor: Predictor = load(setup.model, setup.threshold, setup.engine)
         recogniser = None if setup.asr is None else Recogniser(setup.asr, setup.language, n_threads)
         self._setup = setup
         self._sources = Sources(text=setup.text, whole=setup.whole, recogniser=recogniser)

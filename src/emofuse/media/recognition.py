@@ -1,10 +1,10 @@
 """Speech recognition with the times of words, by faster-whisper (extra ``asr``)."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from emofuse.errors import ConfigError
 from emofuse.media.audio import SAMPLE_RATE
@@ -34,7 +34,8 @@ class Recogniser:
             from faster_whisper import WhisperModel
         except ImportError:
             raise ConfigError('speech recognition needs faster-whisper: pip install "emofuse[asr]"') from None
-        torch_threads = torch.get_num_threads()
+        torch = sys.modules.get("torch")  # no need of it here
+        torch_threads = torch.get_num_threads() if torch else 0
         try:
             self._model = WhisperModel(model, device="auto", compute_type="int8", cpu_threads=n_threads)
         except (OSError, ValueError, RuntimeError) as error:
@@ -45,7 +46,8 @@ class Recogniser:
             ) from None
         finally:
             # CTranslate2 asks OpenMP for its number of threads, and torch, which shares that library, would get it too.
-            torch.set_num_threads(torch_threads)
+            if torch:
+                torch.set_num_threads(torch_threads)
         if language is not None and language not in self._model.supported_languages:
             known = ", ".join(self._model.supported_languages)
             raise ConfigError(f"--language {language}: {model} knows {known}")

@@ -3,17 +3,26 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
-import onnxruntime
-from silero_vad import get_speech_timestamps_from_probs
+from onnxruntime import InferenceSession
 
+from emofuse.graph import open_graph
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.media.segment import Segment
 
 FRAME_SAMPLES = 512
 """Samples of one voice-activity frame: 32 ms."""
+
+BELOW = 0.15
+"""Speech ends where its probability is so much below the threshold that it began at, as Silero has it."""
+
+PAUSE_S = 0.1
+"""Long speech is divided at pauses of at least so much."""
+
+NETWORK = Path(__file__).parents[1] / "assets" / "silero-vad" / "silero_vad_16k_sequence.onnx"
 
 _CONTEXT_SAMPLES = 64  # each frame is given the end of the one before
 _MAX_FRAMES = 512  # a call of the network: bounds its memory, not its result
@@ -39,12 +48,9 @@ class VoiceConfig:
 
 
 @lru_cache(maxsize=1)
-def _network() -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
+def _network() -> InferenceSession:
     # The recurrent network has nothing to share between threads; one leaves the other cores to the caller.
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    model = files("silero_vad").joinpath("data", "silero_vad_16k_sequence.onnx").read_bytes()
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return open_graph(NETWORK.read_bytes(), str(NETWORK))
 
 
 class SpeechProbabilities:
@@ -102,14 +108,53 @@ def find_speech(
     """
     config = config or VoiceConfig()
     n_samples = len(probabilities) * FRAME_SAMPLES
-    found = get_speech_timestamps_from_probs(
-        probabilities.tolist(),
-        SAMPLE_RATE,
-        threshold=config.threshold,
-        min_speech_duration_ms=round(1000 * config.min_speech_s),
-        max_speech_duration_s=config.max_speech_s,
-        min_silence_duration_ms=round(1000 * config.min_silence_s),
-        speech_pad_ms=round(1000 * config.pad_s),
-        audio_length_samples=n_samples if duration_s is None else min(n_samples, round(duration_s * SAMPLE_RATE)),
-    )
-    return [Segment(s["start"] / SAMPLE_RATE, s["end"] / SAMPLE_RATE) for s in found]
+    total = n_samples if duration_s is None else min(n_samples, round(duration_s * SAMPLE_RATE))
+    found = _padded(_stretches(probabilities, total, config), total, round(config.pad_s * SAMPLE_RATE))
+    return [Segment(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in found]
+
+
+def _stretches(probabilities: np.ndarray, total: int, config: VoiceConfig) -> list[tuple[int, int]]:
+    """First and past-the-last sample of each utterance, without padding; `total` is the recording's length."""
+    # What is padded, and the frame in which it is noticed, must fit too.
+    longest = (config.max_speech_s - 2 * config.pad_s) * SAMPLE_RATE - FRAME_SAMPLES
+    shortest, silence = config.min_speech_s * SAMPLE_RATE, config.min_silence_s * SAMPLE_RATE
+    found: list[tuple[int, int]] = []
+    start: int | None = None  # of the utterance under way
+    quiet: int | None = None  # since when it pauses
+    pauses: list[tuple[int, int]] = []  # in it: how long, since when
+    for i, p in enumerate(probabilities):
+        at = i * FRAME_SAMPLES
+        if p >= config.threshold:
+            if quiet is not None and at - quiet >= PAUSE_S * SAMPLE_RATE:
+                pauses.append((at - quiet, quiet))
+            start, quiet = at if start is None else start, None
+        if start is None:
+            continue
+        if at - start > longest and pauses:
+            length, end = max(pauses, key=lambda pause: pause[0])
+            found.append((start, end))
+            start, quiet, pauses = end + length, None, []
+        elif at - start > longest:
+            found.append((start, at))
+            start = quiet = None
+            continue
+        if p < max(config.threshold - BELOW, 0.01):
+            quiet = at if quiet is None else quiet
+            if at - quiet >= silence:
+                if quiet - start > shortest:
+                    found.append((start, quiet))
+                start, quiet, pauses = None, None, []
+    if start is not None and total - start > shortest:
+        found.append((start, total))
+    return found
+
+
+def _padded(stretches: list[tuple[int, int]], total: int, pad: int) -> list[tuple[int, int]]:
+    """Each stretch with up to `pad` samples more on both sides; where two come closer they share what is between them."""
+    if not stretches:
+        return []
+    between = [min((second[0] - first[1]) // 2, pad) for first, second in pairwise(stretches)]
+    before, after = [pad, *between], [*between, pad]
+    return [
+        (max(0, start - a), min(total, end + b)) for (start, end), a, b in zip(stretches, before, after, strict=True)
+    ]

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from emofuse.media.audio import SAMPLE_RATE
-from emofuse.media.voice import FRAME_SAMPLES, SpeechProbabilities, VoiceConfig
+from emofuse.media.voice import BELOW, FRAME_SAMPLES, SpeechProbabilities, VoiceConfig
 
 LIVE = VoiceConfig(min_silence_s=0.3)
 """A shorter pause ends an utterance than in a file: nobody wants to wait for the answer."""
-
-BELOW = 0.15
-"""Speech ends where its probability is so much below the threshold that it began at, as Silero has it."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emofuse.graph import GraphNetwork
 from emofuse.models import goes_on, system
 from emofuse.models.cma import CMA
 from emofuse.models.mman import MMAN, MultiModalFusion
@@ -41,6 +42,20 @@ class TorchNetwork:
             return self.model(**tensors(inputs)).numpy()
 
 
+class GraphModule(nn.Module):
+    """A graph as a module, for what asks modules for logits: it has no parameters and does not train."""
+
+    def __init__(self, network: GraphNetwork) -> None:
+        """Runs `network`."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        """As the exported model's."""
+        logits = self.network.logits(arrays(inputs))
+        return torch.from_numpy(logits).to(next(iter(inputs.values())).device)
+
+
 def explanations(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """`Outcome.received` and `Outcome.shares` of a model."""
     if isinstance(model, CMA):
@@ -58,4 +73,4 @@ def tensors(inputs: Inputs) -> dict[str, Tensor]:
 
 def arrays(outputs: dict[str, Tensor]) -> dict[str, np.ndarray]:
     """Tensors as arrays."""
-    return {name: tensor.numpy() for name, tensor in outputs.items()}
+    return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}

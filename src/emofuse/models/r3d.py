@@ -1,4 +1,4 @@
-"""R3D-18: a residual network of 3D convolutions for action recognition, and body motion by it.
+"""R3D-18: a residual network of 3D convolutions for action recognition.
 
 Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition", CVPR 2018, Table 1 (R3D).
 Parameters are named as in torchvision's `r3d_18`, so that its published weights of Kinetics-400 can be used.
@@ -10,25 +10,15 @@ before the classifier, one row a clip of 16 frames.
 import pickle
 import struct
 import warnings
-from collections.abc import Iterable
-from functools import cache, partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from emofuse.errors import ConfigError, DataError
-from emofuse.features.body import CLIP_FRAMES, CLIP_SIZE, FRAME_RATE, body_clips
-from emofuse.features.extractor import Extractor
-from emofuse.features.faces import make_detector, speaking_face, track_faces
-from emofuse.features.hub import sha256
-from emofuse.media.video import Frame
-
-N_FEATURES = 512
-"""Size of the vector before the classifier."""
+from emofuse.features.body import N_FEATURES
 
 
 def _convolution(channels_in: int, channels_out: int, stride: int) -> nn.Conv3d:
@@ -134,68 +124,3 @@ def _read_state(file: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise DataError(f"{file}: holds no state dict, need one of torchvision's r3d_18")
     return dict(state)
-
-
-def body_motion(
-    encoder: str | Path | None = None,
-    detector: str | Path | None = None,
-    centre_without_face: bool = False,
-    device: str = "cpu",
-) -> Extractor:
-    """Body motion of the speaker: 512 values for each clip of 16 frames (1.07 s) of the upper body.
-
-    In pictures of several people the speaker is the one whose mouth moves most; for IEMOCAP, cut the frames
-    with `emofuse.features.faces.speaker_half` first.
-
-    Args:
-        encoder: File of the weights of torchvision's `r3d_18`; see `load_r3d`. There is no default.
-        detector: File of a face detector, see `emofuse.features.faces.make_detector`; None: OpenCV's own.
-        centre_without_face: Take the middle of the picture where no face is found, instead of refusing.
-        device: Where the network runs.
-
-    Raises:
-        ConfigError, DataError: See `load_r3d` and `make_detector`. The extractor raises DataError if it gets no
-            frames, or finds no face in them.
-    """
-    if encoder is None:
-        raise ConfigError("body-motion: no weights; give a file of torchvision's r3d_18 (.pth or .safetensors)")
-    weights, detector_file = Path(encoder), None if detector is None else Path(detector)
-    _load(weights, device)
-    make_detector(detector_file)
-    return Extractor(
-        name="body-motion",
-        modality="visual",
-        dimensions=tuple(f"r3d18 {index}" for index in range(N_FEATURES)),
-        rate_hz=FRAME_RATE / CLIP_FRAMES,
-        unit="activation, 0 or more",
-        compute=partial(_rows, weights, detector_file, centre_without_face, device),
-        settings={
-            "weights": sha256(weights),
-            "detector": "opencv" if detector_file is None else sha256(detector_file),
-            "centre_without_face": centre_without_face,
-            "clip_frames": CLIP_FRAMES,
-            "clip_size": CLIP_SIZE,
-        },
-        frame_rate=FRAME_RATE,
-    )
-
-
-@cache  # once a process: an Extractor that is sent to a worker carries the paths only
-def _load(weights: Path, device: str) -> R3D18:
-    return load_r3d(weights).to(device)
-
-
-def _rows(
-    weights: Path, detector: Path | None, centre_without_face: bool, device: str, frames: Iterable[Frame]
-) -> np.ndarray:
-    """(n_clips, 512) of the speaker."""
-    kept = list(frames)
-    track = speaking_face(track_faces(kept, make_detector(detector)))
-    if track is None and kept and not centre_without_face:
-        raise DataError(f"no face found in {len(kept)} frames, need one to find the upper body")
-    model, rows = _load(weights, device), []
-    # Clip by clip: an utterance's clips at once would take gigabytes in the first layers.
-    with torch.inference_mode():
-        for clip in body_clips(kept, track):
-            rows.append(model.features(torch.from_numpy(clip)[None].to(device))[0].cpu().numpy())
-    return np.stack(rows)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from emofuse.checkpoint import load_checkpoint
+from emofuse.engine import Engine, open_trained
 from emofuse.errors import ConfigError, DataError
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.media.recognition import Recogniser
@@ -299,7 +299,7 @@ def default_model() -> Path:
     return Path(str(files("emofuse") / "assets" / "default"))
 
 
-def load(path: str | Path | None = None, threshold: float = UNSURE) -> Predictor:
+def load(path: str | Path | None = None, threshold: float = UNSURE, engine: Engine = "auto") -> Predictor:
     """A predictor from a checkpoint folder, a fusion folder, or (None) the model that ships with the package.
 
     A fusion folder holds one checkpoint folder a part and ``fusion.json``: ``{"parts": {FOLDER: PART, ...}}``, each
@@ -310,20 +310,21 @@ def load(path: str | Path | None = None, threshold: float = UNSURE) -> Predictor
     Args:
         path: The folder, or ``default``.
         threshold: A prediction whose label is less probable than this is marked unsure.
+        engine: ``torch``, ``onnx`` (onnxruntime, which needs no torch), or ``auto``: torch where it is installed.
 
     Raises:
         DataError: Something is missing or malformed.
-        ConfigError: The model cannot work on media files.
+        ConfigError: The model cannot work on media files, or with that engine.
     """
     folder = default_model() if path is None or str(path) == "default" else Path(path)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such model folder")
     fusion = folder / "fusion.json"
     if not fusion.exists():
-        return Predictor([Part(load_checkpoint(folder), str(folder))], threshold=threshold)
+        return Predictor([Part(open_trained(folder, engine), str(folder))], threshold=threshold)
     try:
         given = {n: p if isinstance(p, dict) else {"reliability": float(p)} for n, p in _parts_of(fusion).items()}
-        parts = [_part(folder / name, **settings) for name, settings in given.items()]
+        parts = [_part(folder / name, engine, **settings) for name, settings in given.items()]
         reliabilities = [
             _reliability(p.get("reliability", 1.0), part) for p, part in zip(given.values(), parts, strict=True)
         ]
@@ -337,11 +338,11 @@ def _parts_of(fusion: Path) -> dict[str, Any]:
     return json.loads(fusion.read_text(encoding="utf-8"))["parts"]
 
 
-def _part(folder: Path, temperature: float = 1.0, reliability: Any = None) -> Part:
+def _part(folder: Path, engine: Engine, temperature: float = 1.0, reliability: Any = None) -> Part:
     """A part of a fusion; its reliability is the fusion's affair."""
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature is {temperature}, need more than 0")
-    return Part(load_checkpoint(folder), str(folder), temperature)
+    return Part(open_trained(folder, engine), str(folder), temperature)
 
 
 def _reliability(given: float | dict[str, float], part: Part) -> Reliability:

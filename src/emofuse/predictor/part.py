@@ -1,30 +1,24 @@
 """One checkpoint at work: from what is at hand of an utterance to class probabilities and what they rest on."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import torch
 from scipy.special import log_softmax, softmax
 
-from emofuse.batching import IGNORE, Example, collate, speaker_turns
-from emofuse.checkpoint import Checkpoint
-from emofuse.errors import ConfigError, DataError
-from emofuse.features.extractor import Extractor
-from emofuse.media.audio import MIN_SECONDS, SAMPLE_RATE
-from emofuse.models import goes_on, system
-from emofuse.models.cma import CMA
-from emofuse.models.inference import for_inference
-from emofuse.models.minilm import MiniLM
-from emofuse.models.mman import MMAN, MultiModalFusion
+from emofuse.errors import ConfigError
+from emofuse.example import IGNORE, Example, model_inputs, speaker_turns
+from emofuse.media.audio import SAMPLE_RATE
+from emofuse.network import Inputs
 from emofuse.prediction import Moment
 from emofuse.predictor.evidence import leave_out, leave_out_words
-from emofuse.predictor.moments import MOMENT_S, OVERLAP_S, WINDOW_S, merge_moments, moments_of, window_starts
+from emofuse.predictor.inputs import cut, hear, inputs_of, vectors_of, windows
+from emofuse.predictor.moments import MOMENT_S, merge_moments, moments_of
 from emofuse.predictor.past import Past
-from emofuse.protocol.feature import pool_rows, speech_array
+from emofuse.protocol.feature import pool_rows
 from emofuse.protocol.fitted import FittedFeature, feature_from_state
 from emofuse.recording import Utterance
+from emofuse.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -53,27 +47,25 @@ Observation = Judgement | dict[str, np.ndarray] | None
 class Part:
     """One checkpoint, ready to use."""
 
-    def __init__(self, checkpoint: Checkpoint, source: str, temperature: float = 1.0) -> None:
-        """Fitted features from a loaded checkpoint.
+    def __init__(self, trained: Trained, source: str, temperature: float = 1.0) -> None:
+        """Fitted features from what was loaded.
 
         Args:
-            checkpoint: What was trained.
+            trained: What was trained.
             source: Names it in messages.
             temperature: What its logits are divided by beside its own temperature.
         """
-        self.model, self.classes = for_inference(checkpoint.model), checkpoint.classes
-        self.level = system(checkpoint.system).level
-        self.temperature, self.provenance = checkpoint.temperature * temperature, checkpoint.provenance
-        self.turns = getattr(checkpoint.model_config, "turns", False)
-        self.goes_on = self.level == "conversation" and goes_on(checkpoint.system, checkpoint.model_config)
+        self.network, self.classes = trained.network, trained.classes
+        self.level = self.network.level
+        self.temperature, self.provenance = trained.temperature * temperature, trained.provenance
         self.features: dict[str, FittedFeature] = {}
-        for modality in checkpoint.modalities:
-            meta, arrays = checkpoint.features[modality], checkpoint.feature_arrays.get(modality, {})
+        for modality in trained.modalities:
+            meta, arrays = trained.features[modality], trained.feature_arrays.get(modality, {})
             self.features[modality] = feature_from_state(meta, arrays)
         stored = [m for m, f in self.features.items() if f.config.kind == "stored"]
         if stored:
             raise ConfigError(
-                f"{source}: {checkpoint.system} was trained on a corpus' stored {', '.join(stored)} features, which "
+                f"{source}: {trained.system} was trained on a corpus' stored {', '.join(stored)} features, which "
                 "cannot be made from a media file; use `emofuse evaluate` on a corpus, or a model on waveform and words"
             )
 
@@ -88,28 +80,15 @@ class Part:
         None where every modality that the part can use is missing. The utterances need not belong together.
         """
         if self.level != "utterance":
-            heard = self._hear([u.waveform for u in utterances])
-            return [self._vector(u, rows) for u, rows in zip(utterances, heard, strict=True)]
-        windows = [list(self._windows(u)) for u in utterances]
-        clips = [_cut(u, samples) for u, of in zip(utterances, windows, strict=True) for samples, _ in of]
-        heard = iter(self._hear(clips))
+            heard = hear(self.features, [u.waveform for u in utterances])
+            return [vectors_of(self.features, u, rows) for u, rows in zip(utterances, heard, strict=True)]
+        cuts = [list(windows(self.features, u)) for u in utterances]
+        clips = [cut(u, samples) for u, of in zip(utterances, cuts, strict=True) for samples, _ in of]
+        heard = iter(hear(self.features, clips))
         return [
             self._judge_one(u, [self._judge_window(u, samples, words, next(heard)) for samples, words in of])
-            for u, of in zip(utterances, windows, strict=True)
+            for u, of in zip(utterances, cuts, strict=True)
         ]
-
-    def _hear(self, clips: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
-        """The speech extractor's rows of each clip; None where there is no sound, too little, or no such extractor."""
-        feature = self.features.get("speech")
-        extractor = None if feature is None else feature.extractor
-        if extractor is None:
-            return [None] * len(clips)
-        there = [clip for clip in clips if clip is not None]
-        try:
-            found = iter(extractor.many(there))
-        except DataError:  # one of them is too short for it: the others are not to suffer
-            found = iter([_or_none(extractor, clip) for clip in there])
-        return [None if clip is None else next(found) for clip in clips]
 
     def conclude(
         self,
@@ -139,61 +118,39 @@ class Part:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Calibrated logits (n, n_classes) of utterances, and modality to its share (n,) if the system has any."""
         n_before = 0
-        if past is not None and not self.goes_on:
+        if past is not None and not self.network.goes_on:
             n_before, before = len(past.window), list(past.window)
             past.window.extend(zip(vectors, who, strict=True))
             vectors, who = [*(v for v, _ in before), *vectors], [*(s for _, s in before), *who]
-        carried = past if self.goes_on else None
+        carried = past if self.network.goes_on else None
         rows = {m: np.stack([v.get(m, f.absent) for v in vectors]) for m, f in self.features.items()}
         present = {m: np.array([m in v for v in vectors]) for m in self.features}
         heard = {m: None if carried is None else carried.heard.setdefault(m, {}) for m in self.features}
         arrays = {m: f.in_dialogue(rows[m], who, present[m], heard[m]) for m, f in self.features.items()}
-        turns = speaker_turns([*(carried.speakers if carried else ()), *who])[-len(who) :] if self.turns else None
-        inputs = self._collate(arrays, present, turns)
-        with torch.inference_mode():
-            memory = {} if carried is None else {"memory": carried.memory}
-            logits = self.model(**inputs, **memory).double().numpy()[0] / self.temperature
-            shares = {m: x[0].numpy() for m, x in self._modality_weights(inputs).items()}
+        turns = speaker_turns([*(carried.speakers if carried else ()), *who])[-len(who) :] if self.network.turns else None
+        inputs = self._inputs(arrays, present, turns)
+        outcome = self.network(inputs, None if carried is None else carried.memory)
+        logits = outcome.logits[0].astype(np.float64) / self.temperature
         if carried is not None:
             first = next((s for s in (carried.speakers[0], *who) if s is not None), None)
             carried.speakers = first, who[-1]
-        return logits[n_before:], {m: x[n_before:] for m, x in shares.items()}
+        return logits[n_before:], {m: x[0, n_before:] for m, x in outcome.shares.items()}
 
     def judge(self, utterances: Sequence[Utterance]) -> list[Judgement | None]:
         """Judge the utterances of one conversation; see `conclude`."""
         return self.conclude(self.observe(utterances), [u.segment.speaker for u in utterances])
 
-    def _collate(
+    def _inputs(
         self,
-        inputs: Mapping[str, np.ndarray],
+        arrays: Mapping[str, np.ndarray],
         present: dict[str, np.ndarray] | None = None,
         turns: np.ndarray | None = None,
-    ) -> dict[str, torch.Tensor]:
-        n = len(next(iter(inputs.values()))) if self.level == "conversation" else 1
+    ) -> Inputs:
+        """A batch of one utterance, or of one conversation."""
+        n = len(next(iter(arrays.values()))) if self.level == "conversation" else 1
         if present is not None and all(there.all() for there in present.values()):
             present = None
-        example = Example(("",) * n, np.full(n, IGNORE), dict(inputs), present=present, turns=turns)
-        return collate([example], self.level).inputs
-
-    def _modality_weights(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Attention by modality of a contextual system that has any; empty otherwise."""
-        model = self.model.parts["clstm-mma"] if isinstance(self.model, MMAN) else self.model
-        if not isinstance(model, MultiModalFusion):
-            return {}
-        return model.modality_weights(**{m: x for m, x in inputs.items() if m != "lengths"})
-
-    def _vector(self, u: Utterance, heard: np.ndarray | None) -> dict[str, np.ndarray] | None:
-        """Modality to the one vector of an utterance that a contextual system sees; None where there is none."""
-        arrays: dict[str, np.ndarray] = {}
-        for modality, feature in self.features.items():
-            if feature.vectors is not None:
-                rows, _ = feature.vectors.encode_words(u.words)
-                raw = rows[: feature.config.max_words] if len(rows) else None
-            else:
-                raw = _extracted(feature, u, heard)
-            if raw is not None:
-                arrays[modality] = feature.transform([raw])[0]
-        return arrays or None
+        return model_inputs([Example(("",) * n, np.full(n, IGNORE), dict(arrays), None, turns, present)], self.level)
 
     def _judge_one(self, u: Utterance, found: Sequence[Judgement | None]) -> Judgement | None:
         """The judgement of an utterance from those of its windows, which overlap."""
@@ -212,70 +169,22 @@ class Part:
             {m: 1 / len(there) for m in there},
         )
 
-    def _windows(self, u: Utterance) -> Iterator[tuple[slice, np.ndarray]]:
-        """Samples and word indices of each window that the model sees at once."""
-        every_word = np.arange(len(u.words))
-        heard = u.waveform is not None and len(u.waveform) >= MIN_SECONDS * SAMPLE_RATE
-        if "speech" not in self.features or not heard:
-            for index in self._text_windows(u.words) or [every_word]:
-                yield slice(0, 0), index
-            return
-        assert u.waveform is not None
-        n_samples = len(u.waveform)
-        window = round(min(self.features["speech"].config.max_s, WINDOW_S) * SAMPLE_RATE)
-        middles = np.minimum(_word_middles(u) * SAMPLE_RATE, n_samples)
-        for start in window_starts(n_samples, window, round(OVERLAP_S * SAMPLE_RATE)):
-            stop = min(start + window, n_samples)
-            yield slice(start, stop), every_word[(start <= middles) & (middles <= stop)]
-
-    def _text_windows(self, words: Sequence[str]) -> list[np.ndarray]:
-        """Indices of the words of each window of at most `max_words` tokens; none where the part reads no words."""
-        feature = self.features.get("text")
-        if feature is None or feature.vectors is None:
-            return []
-        most = feature.config.max_words
-        n_tokens = np.cumsum([len(feature.vectors.encode(word, most)) for word in words])
-        found, start, before = [], 0, 0
-        while start < len(words):
-            end = max(int(np.searchsorted(n_tokens, before + most, side="right")), start + 1)
-            found.append(np.arange(start, end))
-            start, before = end, int(n_tokens[end - 1])
-        return found
-
     def _judge_window(
         self, u: Utterance, samples: slice, word_index: np.ndarray, heard: np.ndarray | None
     ) -> Judgement | None:
         """Judge one window on what is there of it, `heard` if speech is extracted; None where nothing is."""
-        arrays: dict[str, np.ndarray] = {}
-        token_words = np.zeros(0, int)
-        waveform = _cut(u, samples)
-        for modality, feature in self.features.items():
-            if feature.extractor is not None:
-                raw = _extracted(feature, u, heard)
-            elif modality == "speech":
-                raw = None if waveform is None else speech_array(waveform, feature.config)
-            elif modality == "visual":
-                raw = u.faces
-            else:
-                assert feature.vectors is not None
-                rows, index = feature.vectors.encode_words([u.words[i] for i in word_index])
-                token_words = word_index[index[: feature.config.max_words]]
-                # Where not one word is known, as in another language, there is no evidence at all.
-                raw = rows[: feature.config.max_words] if len(rows) else None
-            if raw is not None:
-                arrays[modality] = feature.transform([raw])[0]
+        waveform = cut(u, samples)
+        arrays, token_words = inputs_of(self.features, u, waveform, word_index, heard)
         if not arrays:
             return None
-        inputs = self._collate(arrays)
-        with torch.inference_mode():
-            logits = self.model(**inputs).double().numpy().reshape(-1) / self.temperature
-            received = self.model.attention_received(**inputs) if isinstance(self.model, CMA) else {}
+        outcome = self.network(self._inputs(arrays))
+        logits = outcome.logits.reshape(-1).astype(np.float64) / self.temperature
         # Nobody asks for what stands alone: words then share alike, of the sound nothing is said.
-        asked = {m: r[0].double().numpy() for m, r in received.items() if m in arrays and bool(r.any())}
+        asked = {m: r[0].astype(np.float64) for m, r in outcome.received.items() if m in arrays and r.any()}
         words = None
         if "text" in arrays:
             by_token = asked.get("text", np.ones(len(token_words)))
-            if isinstance(self.model, MiniLM):
+            if self.features["text"].config.kind == "wordpieces":  # no word of which is asked for by itself
                 decided = self._log_probability("text", int(logits.argmax()))
                 by_token = leave_out_words(arrays["text"], token_words, decided)
             words = np.bincount(token_words, by_token, minlength=len(u.words))
@@ -314,49 +223,11 @@ class Part:
 
         def of(inputs: list[np.ndarray]) -> np.ndarray:
             examples = [Example(("",), np.array([IGNORE]), {modality: x}) for x in inputs]
-            with torch.inference_mode():
-                logits = self.model(**collate(examples, self.level).inputs).double().numpy()
+            logits = self.network.logits(model_inputs(examples, self.level)).astype(np.float64)
             return log_softmax(logits / self.temperature, axis=-1)[:, decided]
 
         return of
 
 
-def _extracted(feature: FittedFeature, u: Utterance, heard: np.ndarray | None) -> np.ndarray | None:
-    """An extracted feature of an utterance as the model takes it; None where there is nothing to extract it from."""
-    extractor = feature.extractor
-    assert extractor is not None
-    if extractor.modality == "speech":
-        return None if heard is None else pool_rows(heard, feature.config)
-    x = u.segment.text if extractor.modality == "text" else u.frames and u.frames(extractor.frame_rate or 5.0)
-    if x is None or (extractor.modality == "text" and not u.words):
-        return None
-    rows = _or_none(extractor, x)
-    return None if rows is None else pool_rows(rows, feature.config)
-
-
-def _or_none(extractor: Extractor, x: Any) -> np.ndarray | None:
-    """Features of an utterance; None where it is too short for it, or has no face in the picture."""
-    try:
-        return extractor(x)
-    except DataError:
-        return None
-
-
-def _cut(u: Utterance, samples: slice) -> np.ndarray | None:
-    """The sound of a window; None without any."""
-    return None if u.waveform is None or samples.stop == 0 else u.waveform[samples]
-
-
 def _all_of(waveform: np.ndarray) -> tuple[int, int]:
     return 0, len(waveform)
-
-
-def _word_middles(u: Utterance) -> np.ndarray:
-    """(n_words,) seconds from the utterance's start; spread evenly where the times are not known."""
-    length = u.segment.end_s - u.segment.start_s
-    if u.timed_words:
-        # A word that was heard in the pause before or after belongs to the first or last window.
-        middles = np.array([(w.start_s + w.end_s) / 2 - u.segment.start_s for w in u.timed_words])
-        return np.clip(middles, 0, length)
-    n = len(u.words)
-    return (np.arange(n) + 0.5) / max(n, 1) * length

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from emofuse.features.running import Heard
-from emofuse.models.layers import Memory
+from emofuse.network import Memory
 
 WINDOW = 100
 """Utterances that a system looks back on which cannot carry what it knows of them, as one with attention to them."""
@@ -17,7 +17,7 @@ class Past:
     """What one part knows of the utterances before; `Part.conclude` brings it up to date.
 
     Attributes:
-        memory: The states of a system that goes on from them, see `emofuse.models.goes_on`.
+        memory: The states of a system that goes on from them, see `emofuse.network.Network`.
         heard: Modality to what its speakers have sounded like, of features that are relative to it.
         speakers: The first speaker of the conversation and the last one; None where not known.
         window: The last utterances and their speakers, for a system that has to look at them again.

@@ -2,25 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from emofuse.batching import Example, collate
 from emofuse.errors import ConfigError
 from emofuse.features.extractor import Extractor
 from emofuse.features.lexical import WordVectors
-from emofuse.features.projection import Projection, fit_projection
+from emofuse.features.projection import Projection
 from emofuse.features.running import Heard, running_deviation
+from emofuse.features.text_hidden import TextHidden
 from emofuse.features.wordpieces import WordPieces
 from emofuse.media.audio import SAMPLE_RATE
-from emofuse.models import make_config
-from emofuse.models.text_cnn import TextCNN
 from emofuse.protocol.feature import FeatureConfig, extractor_of
-from emofuse.protocol.settings import TrainingConfig
-from emofuse.protocol.train import train_system
 
 
 @dataclass(frozen=True)
@@ -30,7 +25,7 @@ class FittedFeature:
     config: FeatureConfig
     projection: Projection | None = None
     vectors: WordVectors | WordPieces | None = None
-    text_cnn: TextCNN | None = None
+    text_cnn: TextHidden | None = None
     extractor: Extractor | None = None
 
     @property
@@ -78,59 +73,12 @@ class FittedFeature:
     def transform(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Raw arrays to model inputs, one each."""
         if self.text_cnn is not None:
-            arrays = list(_hidden_layer(self.text_cnn, arrays))
+            arrays = [self.text_cnn(words) for words in arrays]
         if self.projection is None:
             return list(arrays)
         if self.config.is_sequence:
             return [self.projection.transform(a) for a in arrays]
         return list(self.projection.transform(np.stack(arrays)))
-
-
-def _hidden_layer(model: TextCNN, arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """(n_utterances, n_features): the text CNN's hidden layer."""
-    model.eval()
-    device = next(model.parameters()).device
-    rows = []
-    with torch.inference_mode():
-        for start in range(0, len(arrays), 256):
-            part = [Example(("",), np.zeros(1, int), {"text": a}) for a in arrays[start : start + 256]]
-            rows.append(model.features(**collate(part, "utterance").to(device).inputs).cpu().numpy())
-    return np.concatenate(rows)
-
-
-def fit_feature(
-    config: FeatureConfig,
-    train: dict[str, np.ndarray],
-    select: dict[str, np.ndarray],
-    labels: Mapping[str, int],
-    *,
-    vectors: WordVectors | WordPieces | None,
-    n_classes: int,
-    metric: str,
-    seed: int,
-    device: torch.device,
-) -> FittedFeature:
-    """Fit a modality's transform on the training part; the selection part only stops the text CNN."""
-    if config.kind in ("waveform", "words", "wordpieces", "face"):
-        return FittedFeature(config, vectors=vectors)
-    extractor = extractor_of(config) if config.kind == "extract" else None
-    if config.is_sequence:
-        rows = np.concatenate([np.atleast_2d(a)[::4] for a in train.values()])
-        return FittedFeature(config, fit_projection(rows, config.n_components or None), extractor=extractor)
-    if extractor is not None:
-        stacked = np.stack(list(train.values()))
-        return FittedFeature(config, fit_projection(stacked, config.n_components or None), extractor=extractor)
-    if config.kind == "stored":
-        return FittedFeature(config, fit_projection(np.stack(list(train.values())), config.n_components or None))
-    assert vectors is not None
-    sizes = make_config("text-cnn", n_classes=n_classes, word_dim=vectors.dim, dropout=config.dropout)
-    settings = TrainingConfig(max_epochs=config.max_epochs, patience=5, class_weights=True)
-    parts = [[Example((i,), np.array([labels[i]]), {"text": a}) for i, a in part.items()] for part in (train, select)]
-    done = train_system("text-cnn", sizes, lambda _: settings, *parts, metric=metric, seed=seed, device=device)
-    model = done.model
-    assert isinstance(model, TextCNN)
-    hidden = _hidden_layer(model, list(train.values()))
-    return FittedFeature(config, fit_projection(hidden), vectors, model)
 
 
 def feature_state(fitted: FittedFeature) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -146,8 +94,8 @@ def feature_state(fitted: FittedFeature) -> tuple[dict[str, Any], dict[str, np.n
         meta |= {"words": "\n".join(fitted.vectors.index), "table": fitted.vectors.name}
         arrays["vectors"] = fitted.vectors.vectors.astype(np.float16)
     if fitted.text_cnn is not None:
-        meta["text_cnn"] = asdict(fitted.text_cnn.config)
-        arrays |= {f"text_cnn.{k}": v.cpu().numpy() for k, v in fitted.text_cnn.state_dict().items()}
+        meta["text_cnn"] = fitted.text_cnn.settings
+        arrays |= {f"text_cnn.{k}": v for k, v in fitted.text_cnn.weights.items()}
     if fitted.extractor is not None:
         meta["extractor_settings"] = dict(fitted.extractor.settings)
     return meta, arrays
@@ -169,8 +117,7 @@ def feature_from_state(meta: dict[str, Any], arrays: Mapping[str, np.ndarray]) -
         index = {word: i for i, word in enumerate(meta["words"].split("\n"))}
         vectors = WordVectors(index, arrays["vectors"].astype(np.float32), meta["table"])
     if "text_cnn" in meta:
-        text_cnn = TextCNN(make_config("text-cnn", **meta["text_cnn"]))
-        text_cnn.load_state_dict({k: torch.from_numpy(v) for k, v in under("text_cnn.").items()})
+        text_cnn = TextHidden(meta["text_cnn"], under("text_cnn."))
     extractor = extractor_of(config) if config.kind == "extract" else None
     if extractor is not None and json.loads(json.dumps(dict(extractor.settings))) != meta["extractor_settings"]:
         raise ConfigError(

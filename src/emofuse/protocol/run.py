@@ -25,7 +25,8 @@ from emofuse.protocol.calibration import fit_temperature
 from emofuse.protocol.context import refuse_shared_dialogues, with_context
 from emofuse.protocol.examples import make_examples
 from emofuse.protocol.feature import FeatureConfig
-from emofuse.protocol.fitted import FittedFeature, feature_state, fit_feature
+from emofuse.protocol.fitted import FittedFeature, feature_state
+from emofuse.protocol.fitting import fit_feature
 from emofuse.protocol.metrics import compute_metrics
 from emofuse.protocol.presence import require_some
 from emofuse.protocol.raw import RawInput, load_raw

@@ -2,13 +2,12 @@
 
 import asyncio
 import queue
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 from emofuse.predictor import Observed, Predictor
 from emofuse.recording import Utterance
@@ -64,7 +63,8 @@ class Inference:
         return await asyncio.wrap_future(future)
 
     def _run(self) -> None:
-        torch.set_num_threads(self._n_threads)
+        if torch := sys.modules.get("torch"):  # the engine, if it is loaded; onnxruntime's graphs use one thread
+            torch.set_num_threads(self._n_threads)
         held: _Task | None = None
         while (task := held or self._tasks.get()) is not None:
             held = None
