@@ -32,7 +32,7 @@ def part(modality: str, provenance: dict | None = None, classes: tuple[str, ...]
     config = make_config(name, n_classes=len(classes), d_model=10, n_heads=2, word_dim=3, filters=[4, 4, 4])
     meta, arrays = feature_state(feature)
     checkpoint = Checkpoint(name, config, build(name, config).eval(), classes, {modality: meta}, {modality: arrays})
-    return Part(replace(checkpoint, provenance=provenance or {}), modality)
+    return Part(replace(checkpoint, provenance=provenance or {}).trained(), modality)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from emofuse.models import build, make_config
 from emofuse.models.text_cnn import TextCNN, TextCNNConfig
 from emofuse.protocol.feature import FeatureConfig
 from emofuse.protocol.fitted import FittedFeature, feature_from_state, feature_state
+from emofuse.protocol.fitting import hidden_of
 
 CLASSES = ("angry", "happy", "neutral", "sad")
 SIZES = {
@@ -117,13 +118,13 @@ def test_word_vectors_are_stored(tmp_path):
 
 def test_a_text_cnn_is_stored(tmp_path):
     torch.manual_seed(0)
-    model = TextCNN(TextCNNConfig(word_dim=3, filters=2, n_features=5, kernels=(1, 2)))
+    model = hidden_of(TextCNN(TextCNNConfig(word_dim=3, filters=2, n_features=5, kernels=(1, 2))))
     vectors = word_vectors()
     arrays = [vectors.encode(text) for text in ("I am", "so", "I am so übel")]
     hidden = FittedFeature(FeatureConfig(kind="text-cnn"), None, vectors, model).transform(arrays)
     fitted = FittedFeature(FeatureConfig(kind="text-cnn"), fit_projection(np.stack(hidden)), vectors, model)
     again = through_disk(tmp_path, fitted)
-    assert again.text_cnn.config == model.config
+    assert make_config("text-cnn", **again.text_cnn.settings) == make_config("text-cnn", **model.settings)
     assert again.dim == fitted.dim == 5
     np.testing.assert_allclose(again.transform(arrays), fitted.transform(arrays), rtol=1e-4, atol=1e-5)
 

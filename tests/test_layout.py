@@ -33,14 +33,15 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A file imports from its own layer and the ones before it.
 LAYERS = (
-    {"errors", "labels", "progress", "prediction", "client", "quantised"},
+    {"errors", "labels", "progress", "prediction", "client", "quantised", "network", "graph", "example", "trained"},
     {"media"},
     {"corpora"},
     {"features"},
     {"batching"},
     {"models"},
     {"checkpoint"},
-    {"extraction", "facial", "textual"},
+    {"engine", "exporting"},
+    {"extraction", "facial", "textual", "motion"},
     {"extractors"},
     {"protocol"},
     {"recording"},

@@ -19,7 +19,7 @@ from emofuse.trained import (
     ARRAYS,
     CONFIG,
     Trained,
-    config_text, 
+    config_text,
     of_features,
     open_graph_of,
     read_stored,

@@ -36,8 +36,8 @@ def body_motion(
         device: Where the network runs.
 
     Raises:
-        ConfigError, DataError: See `emofuse.models.r3d.load_r3d` and `make_detector`. The extractor raises DataError if it gets no
-            frames, or finds no face in them.
+        ConfigError, DataError: See `emofuse.models.r3d.load_r3d` and `make_detector`. The extractor raises DataError
+            if it gets no frames, or finds no face in them.
     """
     if encoder is None:
         raise ConfigError("body-motion: no weights; give a file of torchvision's r3d_18 (.pth or .safetensors)")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from emofuse.example import speaker_turns
 from emofuse.errors import ConfigError
+from emofuse.example import speaker_turns
 from emofuse.models import MODELS, build, make_config, n_parameters
 from emofuse.models.mman import N_TURNS, MMANConfig, MultiModalAttention, StagedFusion
 

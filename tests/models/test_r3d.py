@@ -11,9 +11,9 @@ from matplotlib.image import imread
 from safetensors.torch import save_file
 
 from emofuse.errors import ConfigError, DataError
+from emofuse.features.body import N_FEATURES
 from emofuse.features.extractor import Extractor
 from emofuse.media.video import Frame
-from emofuse.features.body import N_FEATURES
 from emofuse.models.r3d import R3D18, BasicBlock, load_r3d
 from emofuse.motion import body_motion
 

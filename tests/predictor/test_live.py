@@ -17,6 +17,7 @@ from emofuse.predictor import Part, Predictor
 from emofuse.predictor.live import Live, LivePrediction
 from emofuse.protocol.feature import FeatureConfig
 from emofuse.protocol.fitted import FittedFeature, feature_state
+from emofuse.protocol.fitting import hidden_of
 from emofuse.recording import Utterance
 
 
@@ -86,13 +87,15 @@ def contextual() -> Predictor:
     """A past-only LSTM over words."""
     torch.manual_seed(0)
     vectors = WordVectors({"good": 0, "bad": 1}, np.eye(4, dtype=np.float32)[:2], "two words")
-    cnn = TextCNN(make_config("text-cnn", word_dim=4, n_features=5, filters=4))
+    cnn = hidden_of(TextCNN(make_config("text-cnn", word_dim=4, n_features=5, filters=4)))
     feature = FittedFeature(FeatureConfig(kind="text-cnn"), None, vectors, cnn)
     meta, arrays = feature_state(feature)
     config = make_config("clstm-text", n_classes=2, feature_dims={"text": 5}, n_hidden=4, n_dense=4)
     model = build("clstm-text", config).eval()
     classes = ("negative", "positive")
-    return Predictor([Part(Checkpoint("clstm-text", config, model, classes, {"text": meta}, {"text": arrays}), "x")])
+    return Predictor(
+        [Part(Checkpoint("clstm-text", config, model, classes, {"text": meta}, {"text": arrays}).trained(), "x")]
+    )
 
 
 def test_the_past_counts_and_is_remembered_once() -> None:

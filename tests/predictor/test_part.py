@@ -18,6 +18,7 @@ from emofuse.predictor.moments import merge_moments, window_starts
 from emofuse.predictor.part import Judgement, Part, Utterance
 from emofuse.protocol.feature import FeatureConfig, speech_array
 from emofuse.protocol.fitted import FittedFeature, feature_state
+from emofuse.protocol.fitting import hidden_of
 
 CLASSES = ("angry", "happy")
 VECTORS = WordVectors({"good": 0, "bad": 1, "do": 2, "n't": 3}, np.eye(4, dtype=np.float32), "four words")
@@ -33,7 +34,7 @@ def part(name: str, *modalities: str, features: dict[str, FittedFeature] | None 
     config = make_config(name, n_classes=2, **settings)
     states = {m: feature_state((features or FEATURES)[m]) for m in modalities}
     metas, arrays = {m: s[0] for m, s in states.items()}, {m: s[1] for m, s in states.items()}
-    return Part(Checkpoint(name, config, build(name, config).eval(), CLASSES, metas, arrays), name)
+    return Part(Checkpoint(name, config, build(name, config).eval(), CLASSES, metas, arrays).trained(), name)
 
 
 def speech_part() -> Part:
@@ -141,7 +142,7 @@ def test_a_fused_model_judges_on_what_there_is():
     assert [j.weights for j in (heard, read)] == [{"speech": 1}, {"text": 1}]
     with torch.inference_mode():
         speech = torch.from_numpy(FEATURES["speech"].transform([speech_array(x, FEATURES["speech"].config)])[0][None])
-        expected = p.model(speech=speech, speech_lengths=torch.tensor([len(x)])).softmax(-1)[0].numpy()
+        expected = p.network.model(speech=speech, speech_lengths=torch.tensor([len(x)])).softmax(-1)[0].numpy()
     np.testing.assert_allclose(heard.probabilities, expected, atol=1e-6)
     # nobody asks for what stands alone
     assert heard.moments == ()
@@ -187,7 +188,7 @@ def test_in_context_too_each_utterance_says_what_it_rests_on(name, monkeypatch):
     speech, text = torch.zeros(1, 3, 4), torch.zeros(1, 3, 4)
     speech[0, 0], speech[0, 2], text[0, 0], text[0, 1] = (torch.from_numpy(row[i]) for i in (0, 3, 1, 2))
     present = torch.tensor([[[True, True], [False, True], [True, False]]])
-    logits = p.model(torch.tensor([3]), present, speech=speech, text=text)[0].softmax(-1)
+    logits = p.network.model(torch.tensor([3]), present, speech=speech, text=text)[0].softmax(-1)
     for found, expected in zip([j for j in judged if j is not None], logits, strict=True):
         np.testing.assert_allclose(found.probabilities, expected.detach().numpy(), atol=1e-5)
 
@@ -205,7 +206,7 @@ def test_faces_are_pooled_over_time_whatever_is_said():
     faces = np.random.default_rng(0).integers(0, 255, (3, 48, 48), dtype=np.uint8)
     found = one(p, Utterance(Segment(0, 1, None, "good bad good"), None, faces)).probabilities
     with torch.inference_mode():
-        logits = [p.model(torch.from_numpy(f[None, None]), torch.tensor([1])) for f in faces]
+        logits = [p.network.model(torch.from_numpy(f[None, None]), torch.tensor([1])) for f in faces]
     expected = torch.cat(logits).mean(0).softmax(0).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -215,7 +216,7 @@ GOOD = [Utterance(Segment(i, i + 1, None, "good")) for i in range(2)]
 
 def context_part(**settings) -> Part:
     torch.manual_seed(3)
-    cnn = TextCNN(make_config("text-cnn", word_dim=4, n_features=5, filters=4))
+    cnn = hidden_of(TextCNN(make_config("text-cnn", word_dim=4, n_features=5, filters=4)))
     feature = FittedFeature(FeatureConfig(kind="text-cnn"), None, VECTORS, cnn)
     return part(
         "clstm-text", "text", features={"text": feature}, feature_dims={"text": 5}, n_hidden=4, n_dense=4, **settings
@@ -251,7 +252,7 @@ def test_who_speaks_matters_where_the_model_asks_and_may_be_unknown():
 
 def test_a_relative_feature_is_made_from_the_speakers_past():
     torch.manual_seed(3)
-    cnn = TextCNN(make_config("text-cnn", word_dim=4, n_features=5, filters=4))
+    cnn = hidden_of(TextCNN(make_config("text-cnn", word_dim=4, n_features=5, filters=4)))
     feature = FittedFeature(FeatureConfig(kind="text-cnn", relative=True), None, VECTORS, cnn)
     sizes = {"feature_dims": {"text": 10}, "n_hidden": 4, "n_dense": 4, "context": "none"}
     p = part("clstm-text", "text", features={"text": feature}, **sizes)
@@ -299,7 +300,7 @@ def test_attention_across_modalities_gives_their_weights():
         assert j is not None
         assert sum(j.weights.values()) == pytest.approx(1)
     inputs = {m: torch.from_numpy(rows[None]) for m, rows in x.items()}
-    expected = p.model.modality_weights(**inputs)["text"][0, 1]  # type: ignore[operator]
+    expected = p.network.model.modality_weights(**inputs)["text"][0, 1]  # type: ignore[operator]
     assert judged[1] is not None
     assert judged[1].weights["text"] == pytest.approx(expected.item())
 

@@ -27,7 +27,7 @@ def part(name: str, relative: bool = False, **settings) -> Part:
     config = make_config(name, n_classes=2, feature_dims=dims, **settings)
     meta, _ = feature_state(FittedFeature(FeatureConfig(kind="text-cnn", relative=relative)))
     metas = {"speech": meta, "text": meta}
-    return Part(Checkpoint(name, config, build(name, config).eval(), ("angry", "happy"), metas, {}), name)
+    return Part(Checkpoint(name, config, build(name, config).eval(), ("angry", "happy"), metas, {}).trained(), name)
 
 
 def observed(n: int = 8) -> list[dict[str, np.ndarray] | None]:

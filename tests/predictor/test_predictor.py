@@ -23,6 +23,7 @@ from emofuse.models.text_cnn import TextCNN
 from emofuse.predictor import Part, Predictor, Sources, Utterance, default_model, load
 from emofuse.protocol.feature import FeatureConfig
 from emofuse.protocol.fitted import FittedFeature, feature_state
+from emofuse.protocol.fitting import hidden_of
 
 CLASSES = ("angry", "happy")
 
@@ -50,7 +51,7 @@ def waveform() -> np.ndarray:
 
 
 def test_late_fusion_is_a_product_of_discounted_experts(waveform: np.ndarray) -> None:
-    parts = [Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")]
+    parts = [Part(speech_checkpoint().trained(), "s"), Part(text_checkpoint().trained(), "t")]
     fused = Predictor(parts, [1.0, 0.5]).predict_array(waveform, "good")
     utterance = Utterance(Segment(0, 1, None, "good"), waveform)
     (speech,), (text,) = (part.judge([utterance]) for part in parts)
@@ -71,7 +72,7 @@ def test_late_fusion_is_a_product_of_discounted_experts(waveform: np.ndarray) ->
 
 
 def test_each_modality_may_be_missing_but_not_both(waveform: np.ndarray) -> None:
-    predictor = Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")])
+    predictor = Predictor([Part(speech_checkpoint().trained(), "s"), Part(text_checkpoint().trained(), "t")])
     assert predictor.predict_array(waveform).missing == ("text",)
     assert predictor.predict_array(None, "good").missing == ("speech",)
     with pytest.raises(DataError, match="array: the model needs speech or text, found nothing"):
@@ -82,7 +83,7 @@ def test_each_modality_may_be_missing_but_not_both(waveform: np.ndarray) -> None
 
 
 def test_a_gain_does_not_change_the_decision(waveform: np.ndarray) -> None:
-    predictor = Predictor([Part(speech_checkpoint(), "s")])
+    predictor = Predictor([Part(speech_checkpoint().trained(), "s")])
     quiet = predictor.predict_array(0.1 * waveform).probabilities["angry"]
     assert quiet == pytest.approx(predictor.predict_array(waveform).probabilities["angry"], abs=1e-3)
 
@@ -95,8 +96,8 @@ def test_folders_on_disk_give_the_same_predictions(tmp_path: Path, waveform: np.
     )
     clip = tmp_path / "clip.wav"
     soundfile.write(clip, waveform, 16_000, subtype="FLOAT")
-    cooler = Part(replace(text_checkpoint(), temperature=2 * text_checkpoint().temperature), "t")
-    direct = Predictor([Part(speech_checkpoint(), "s"), cooler], [1.0, 0.5])
+    cooler = Part(replace(text_checkpoint(), temperature=2 * text_checkpoint().temperature).trained(), "t")
+    direct = Predictor([Part(speech_checkpoint().trained(), "s"), cooler], [1.0, 0.5])
     (loaded,) = load(tmp_path / "m").predict(clip, "bad")
     assert loaded.probabilities == direct.predict_array(waveform, "bad").probabilities
     assert loaded.to_dict()["source"] == str(clip)
@@ -115,7 +116,7 @@ def test_a_model_of_both_modalities_takes_what_there_is(waveform: np.ndarray) ->
         speech.features | text.features,
         speech.feature_arrays | text.feature_arrays,
     )
-    predictor = Predictor([Part(both, "b")])
+    predictor = Predictor([Part(both.trained(), "b")])
     assert predictor.predict_array(waveform, "good bad").modalities == ("speech", "text")
     heard = predictor.predict_array(waveform)
     assert (heard.modalities, heard.missing, heard.weights) == (("speech",), ("text",), {"speech": 1.0})
@@ -133,7 +134,7 @@ def test_a_recording_is_a_timeline(tmp_path: Path, example_clip: Path) -> None:
     voice = read_audio(example_clip)
     gap = np.zeros(2 * 16_000, np.float32)
     talk = np.concatenate([gap, voice, gap, voice, gap])
-    predictor = Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")])
+    predictor = Predictor([Part(speech_checkpoint().trained(), "s"), Part(text_checkpoint().trained(), "t")])
     timeline = predictor.predict(talk)
     assert len(timeline) == 2
     assert timeline.duration_s == pytest.approx(len(talk) / 16_000, abs=1e-3)
@@ -154,7 +155,7 @@ def test_words_of_a_transcript_reach_the_utterances_with_their_times(tmp_path: P
     words = [{"word": " good", "start": 0.4, "end": 0.8}, {"word": " bad", "start": 0.9, "end": 1.2}]
     whisper = {"segments": [{"start": 0.4, "end": 1.2, "text": " good bad", "words": words}]}
     (tmp_path / "t.json").write_text(json.dumps(whisper))
-    predictor = Predictor([Part(text_checkpoint(), "t")], [1.0])
+    predictor = Predictor([Part(text_checkpoint().trained(), "t")], [1.0])
     (p,) = predictor.predict(example_clip, sources=Sources(transcript=tmp_path / "t.json"))
     assert (p.start_s, p.end_s, p.text) == (0.4, 1.2, "good bad")
     assert [(w.text, w.start_s, w.end_s) for w in p.words] == [("good", 0.4, 0.8), ("bad", 0.9, 1.2)]
@@ -162,7 +163,7 @@ def test_words_of_a_transcript_reach_the_utterances_with_their_times(tmp_path: P
 
 def test_times_of_words_are_kept_where_no_model_reads_them(waveform: np.ndarray) -> None:
     words = (Word("oh", 0.1, 0.2), Word("no", 0.3, 0.5))
-    predictor = Predictor([Part(speech_checkpoint(), "s")])
+    predictor = Predictor([Part(speech_checkpoint().trained(), "s")])
     (p,) = predictor.judge([Utterance(Segment(0, 1, None, "oh no", words), waveform)], "x")
     assert p is not None
     assert [(w.text, w.start_s, w.end_s, w.weight) for w in p.words] == [("oh", 0.1, 0.2, 0), ("no", 0.3, 0.5, 0)]
@@ -172,10 +173,10 @@ def test_context_runs_through_a_recording(tmp_path: Path, example_clip: Path) ->
     torch.manual_seed(3)
     vectors = WordVectors({"good": 0, "bad": 1}, np.eye(3, dtype=np.float32)[:2], "two words")
     cnn = TextCNN(make_config("text-cnn", word_dim=3, n_features=5, filters=4))
-    meta, arrays = feature_state(FittedFeature(FeatureConfig(kind="text-cnn"), None, vectors, cnn))
+    meta, arrays = feature_state(FittedFeature(FeatureConfig(kind="text-cnn"), None, vectors, hidden_of(cnn)))
     config = make_config("clstm-text", n_classes=2, feature_dims={"text": 5}, n_hidden=4, n_dense=4)
     model = build("clstm-text", config).eval()
-    part = Part(Checkpoint("clstm-text", config, model, CLASSES, {"text": meta}, {"text": arrays}), "c")
+    part = Part(Checkpoint("clstm-text", config, model, CLASSES, {"text": meta}, {"text": arrays}).trained(), "c")
     (tmp_path / "t.csv").write_text("start_s,end_s,text\n0,1,good\n1,2,bad\n2,2.5,good\n")
     timeline = Predictor([part], [1.0]).predict(example_clip, sources=Sources(segments=tmp_path / "t.csv"))
     with torch.no_grad():
@@ -188,7 +189,7 @@ def test_context_runs_through_a_recording(tmp_path: Path, example_clip: Path) ->
 
 def test_utterances_that_cannot_be_judged_are_left_out_and_said(tmp_path: Path, example_clip: Path) -> None:
     (tmp_path / "t.csv").write_text("start_s,end_s,text\n0,1,good\n1,2,\n")
-    predictor = Predictor([Part(text_checkpoint(), "t")], [1.0])
+    predictor = Predictor([Part(text_checkpoint().trained(), "t")], [1.0])
     timeline = predictor.predict(example_clip, sources=Sources(segments=tmp_path / "t.csv"))
     assert len(timeline) == 1
     assert timeline.problems == ("1 of 2 utterances have nothing that the model can use, left out",)
@@ -196,7 +197,7 @@ def test_utterances_that_cannot_be_judged_are_left_out_and_said(tmp_path: Path, 
 
 def test_what_nobody_said_is_unsure() -> None:
     tone = (0.1 * np.sin(np.arange(16_000) / 20)).astype(np.float32)
-    predictor = Predictor([Part(speech_checkpoint(), "s")], [1.0], threshold=0.0)
+    predictor = Predictor([Part(speech_checkpoint().trained(), "s")], [1.0], threshold=0.0)
     (p,) = predictor.predict(tone)
     assert p.unsure
     assert not predictor.predict_array(tone).unsure
@@ -206,7 +207,7 @@ def test_what_nobody_said_is_unsure() -> None:
 def test_silence_is_no_evidence_of_the_voice(tmp_path: Path, waveform: np.ndarray) -> None:
     (tmp_path / "t.csv").write_text("start_s,end_s,text\n0,1,good\n1,2,good\n")
     half_silent = np.concatenate([waveform[:16_000], np.zeros(16_000, np.float32)])
-    parts = [Part(speech_checkpoint(), "s"), Part(text_checkpoint(), "t")]
+    parts = [Part(speech_checkpoint().trained(), "s"), Part(text_checkpoint().trained(), "t")]
     heard, silent = Predictor(parts).predict(half_silent, sources=Sources(segments=tmp_path / "t.csv"))
     assert heard.modalities == ("speech", "text")
     assert (silent.modalities, silent.missing) == (("text",), ("speech",))
@@ -217,7 +218,7 @@ def test_silence_is_no_evidence_of_the_voice(tmp_path: Path, waveform: np.ndarra
 @pytest.mark.parametrize("rate", [8_000, 44_100])
 def test_waveforms_of_any_rate_and_number_of_channels(rate: int, example_clip: Path) -> None:
     voice = soxr.resample(read_audio(example_clip), 16_000, rate)
-    predictor = Predictor([Part(speech_checkpoint(), "s")])
+    predictor = Predictor([Part(speech_checkpoint().trained(), "s")])
     (p,) = predictor.predict(np.stack([voice, voice], axis=1), sample_rate=rate)
     assert p.end_s == pytest.approx(len(voice) / rate, abs=1.0)
     with pytest.raises(DataError, match="need floats"):
@@ -234,19 +235,19 @@ def test_files_beside_a_recording_may_be_named_by_strings(tmp_path: Path, exampl
     (tmp_path / "t.csv").write_text("start_s,end_s\n0.5,1.5\n")
     (tmp_path / "t.srt").write_text("1\n00:00:00,500 --> 00:00:01,500\ngood\n")
     sources = Sources(segments=str(tmp_path / "t.csv"), transcript=str(tmp_path / "t.srt"))
-    (p,) = Predictor([Part(speech_checkpoint(), "s")]).predict(str(example_clip), sources=sources)
+    (p,) = Predictor([Part(speech_checkpoint().trained(), "s")]).predict(str(example_clip), sources=sources)
     assert (p.start_s, p.end_s, p.text) == (0.5, 1.5, "good")
 
 
 def test_parts_must_share_their_classes() -> None:
     with pytest.raises(ConfigError, match="different classes"):
-        Predictor([Part(speech_checkpoint(), "s"), Part(text_checkpoint(("sad", "calm")), "t")])
+        Predictor([Part(speech_checkpoint().trained(), "s"), Part(text_checkpoint(("sad", "calm")).trained(), "t")])
 
 
 def test_a_reliability_out_of_range_is_one_line() -> None:
     for wrong in (1.5, -0.1, np.array([0.5, 0.5, 0.5])):
         with pytest.raises(ConfigError, match=r"speech: reliability is .*, need 0 to 1, or that for each class"):
-            Predictor([Part(speech_checkpoint(), "s")], [wrong])
+            Predictor([Part(speech_checkpoint().trained(), "s")], [wrong])
 
 
 def test_a_model_on_stored_features_says_why_it_cannot() -> None:
@@ -254,7 +255,7 @@ def test_a_model_on_stored_features_says_why_it_cannot() -> None:
     meta, arrays = feature_state(FittedFeature(FeatureConfig(kind="stored")))
     stored = Checkpoint("clstm-text", config, build("clstm-text", config), CLASSES, {"text": meta}, {"text": arrays})
     with pytest.raises(ConfigError, match="cannot be made from a media file"):
-        Part(stored, "runs/x")
+        Part(stored.trained(), "runs/x")
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 import soundfile as sf
 import torch
 
-from emofuse.example import Example
 from emofuse.corpora.utterance import Corpus, Utterance
+from emofuse.example import Example
 from emofuse.extractors import make_extractor
 from emofuse.features.acoustic import log_mel_spectrogram
 from emofuse.features.projection import Projection

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from emofuse.example import IGNORE
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import DataError
+from emofuse.example import IGNORE
 from emofuse.protocol.context import refuse_shared_dialogues, with_context
 from emofuse.protocol.evaluate import evaluate
 from emofuse.protocol.recipe import Recipe

@@ -8,10 +8,10 @@ import soundfile as sf
 import torch
 from safetensors.numpy import load_file, save_file
 
-from emofuse.example import IGNORE
 from emofuse.checkpoint import load_checkpoint, save_checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
+from emofuse.example import IGNORE
 from emofuse.extractors import EXTRACTORS
 from emofuse.features.acoustic import N_BINS, log_power_spectrogram
 from emofuse.features.extractor import Extractor
@@ -20,7 +20,8 @@ from emofuse.features.wordpieces import WordPieces
 from emofuse.labels import label_set
 from emofuse.protocol.examples import make_examples, vote_shares
 from emofuse.protocol.feature import FeatureConfig, pool_rows, speech_array
-from emofuse.protocol.fitted import FittedFeature, feature_from_state, feature_state, fit_feature
+from emofuse.protocol.fitted import FittedFeature, feature_from_state, feature_state
+from emofuse.protocol.fitting import fit_feature
 from emofuse.protocol.raw import load_raw, load_vectors, load_wordpieces
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs
@@ -308,7 +309,7 @@ def fitted_numbers(run: FoldRun) -> dict[str, np.ndarray]:
     """Every number that was fitted on data."""
     features = run.features("clstm-ef")
     numbers = {f"{m}.{k}": v for m, f in features.items() if f.projection for k, v in f.projection.to_arrays().items()}
-    return numbers | {f"cnn.{k}": v.numpy() for k, v in features["text"].text_cnn.state_dict().items()}
+    return numbers | {f"cnn.{k}": v for k, v in features["text"].text_cnn.weights.items()}
 
 
 # dev chooses the text CNN's epoch, so there it must have no choice for its weights to stay

@@ -6,10 +6,10 @@ import soundfile as sf
 import torch
 from sklearn.svm import LinearSVC
 
-from emofuse.example import IGNORE, Example
 from emofuse.checkpoint import load_checkpoint, save_checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import DataError
+from emofuse.example import IGNORE, Example
 from emofuse.media.segment import Segment
 from emofuse.models.linear import LinearClassifier, LinearConfig
 from emofuse.predictor import part as part_module
@@ -146,7 +146,7 @@ def test_a_checkpoint_predicts_what_the_run_predicted(tmp_path: Path) -> None:
     result = run.test("linear-svm", done)
     save_checkpoint(tmp_path / "model", run.checkpoint("linear-svm", done, result))
     loaded = load_checkpoint(tmp_path / "model")
-    ready = part_module.Part(loaded, "model")
+    ready = part_module.Part(loaded.trained(), "model")
     for i, expected in zip(result.ids, result.y_prob, strict=True):
         samples, _ = sf.read(next(u.audio for u in corpus.utterances if u.id == i), dtype="float32")
         (judged,) = ready.judge([part_module.Utterance(Segment(0.0, 0.5), samples)])

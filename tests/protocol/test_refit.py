@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from emofuse.example import Example
 from emofuse.corpora.utterance import Corpus, Utterance
+from emofuse.example import Example
 from emofuse.models import make_config
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs

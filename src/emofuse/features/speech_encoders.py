@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from functools import cache, partial
 from itertools import accumulate
 from operator import mul
@@ -115,7 +116,7 @@ def whisper(encoder: str | Path | None = None) -> Extractor:
 
     The encoder always sees 30 s, what is missing filled with silence as in its training; of its 1,500
     rows those of the utterance are kept, ``ceil(n_samples / 320)``, 50 a second, row i centred at
-    20 i ms. Longer than 30 s: overlapping windows of 30 s. It uses as many threads as torch.
+    20 i ms. Longer than 30 s: overlapping windows of 30 s. It uses as many threads as torch, where that is loaded.
 
     Args:
         encoder: Folder of a CTranslate2 Whisper model (``model.bin``, ``config.json``,
@@ -184,10 +185,10 @@ def _whisper_folder(encoder: str | Path) -> Path:
 
 @cache  # never evicted: the parent's copy must not be torn down in a forked child, which lacks its threads
 def _load_whisper(folder: Path, process: int) -> Any:
+    torch = sys.modules.get("torch")  # no need of it here; 0 is as OMP_NUM_THREADS says
+    n_threads = torch.get_num_threads() if torch else 0
     try:
-        return _faster_whisper().WhisperModel(
-            str(folder), device="cpu", compute_type="float32", cpu_threads=torch.get_num_threads()
-        )
+        return _faster_whisper().WhisperModel(str(folder), device="cpu", compute_type="float32", cpu_threads=n_threads)
     except (RuntimeError, ValueError) as error:
         raise DataError(f"{folder}: not a Whisper model that CTranslate2 reads: {error}") from None
 

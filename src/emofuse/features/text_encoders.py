@@ -34,6 +34,7 @@ MINILM_TOKENIZER = (
 MINILM_MAX_TOKENS = 256  # as sentence-transformers sets for all-MiniLM-L6-v2
 _TOKENIZER_FILES = (*hub.TOKENIZERS, "tokenizer_config.json", "merges.txt")
 
+
 def words(encoder: WordVectors | str | Path | None = None, max_words: int = 50) -> Extractor:
     """Vectors of an utterance's words, one row a word that the table knows; one zero row when it knows none.
 

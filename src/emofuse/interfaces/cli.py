@@ -11,6 +11,7 @@ import typer
 
 from emofuse.errors import ConfigError, DataError, EmofuseError
 from emofuse.interfaces.bench import bench
+from emofuse.interfaces.export import export
 
 app = typer.Typer(
     help="Emotion recognition from speech, words and face, in conversation.",
@@ -319,6 +320,9 @@ def evaluate(
         print(json.dumps(report))
     else:
         print_report(report)
+
+
+app.command()(export)
 
 
 @app.command()

@@ -150,7 +150,7 @@ def _stretches(probabilities: np.ndarray, total: int, config: VoiceConfig) -> li
 
 
 def _padded(stretches: list[tuple[int, int]], total: int, pad: int) -> list[tuple[int, int]]:
-    """Each stretch with up to `pad` samples more on both sides; where two come closer they share what is between them."""
+    """Each stretch with up to `pad` samples more on both sides; where two are closer they share what is between."""
     if not stretches:
         return []
     between = [min((second[0] - first[1]) // 2, pad) for first, second in pairwise(stretches)]

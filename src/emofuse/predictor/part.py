@@ -127,7 +127,9 @@ class Part:
         present = {m: np.array([m in v for v in vectors]) for m in self.features}
         heard = {m: None if carried is None else carried.heard.setdefault(m, {}) for m in self.features}
         arrays = {m: f.in_dialogue(rows[m], who, present[m], heard[m]) for m, f in self.features.items()}
-        turns = speaker_turns([*(carried.speakers if carried else ()), *who])[-len(who) :] if self.network.turns else None
+        turns = (
+            speaker_turns([*(carried.speakers if carried else ()), *who])[-len(who) :] if self.network.turns else None
+        )
         inputs = self._inputs(arrays, present, turns)
         outcome = self.network(inputs, None if carried is None else carried.memory)
         logits = outcome.logits[0].astype(np.float64) / self.temperature

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from emofuse.example import IGNORE, Example, speaker_turns
 from emofuse.corpora.utterance import Utterance
+from emofuse.example import IGNORE, Example, speaker_turns
 from emofuse.labels import LabelSet
 from emofuse.protocol.fitted import FittedFeature
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from sklearn.svm import LinearSVC
 
-from emofuse.example import IGNORE, Example
 from emofuse.errors import DataError
+from emofuse.example import IGNORE, Example
 from emofuse.models.linear import LinearClassifier
 
 C_GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
