@@ -14,7 +14,7 @@ from scipy.special import softmax
 from emofuse.checkpoint import Checkpoint, load_checkpoint
 from emofuse.errors import DataError
 from emofuse.exporting.parity import BATCHES, least_steps, sample_batch
-from emofuse.exporting.tracing import export_network
+from emofuse.exporting.tracing import export_network, plain_network
 from emofuse.graph import GRAPH, GraphNetwork
 from emofuse.trained import ARRAYS, CONFIG, config_text, has_weights, of_features, write_folder
 
@@ -125,7 +125,7 @@ def quantise(graph: bytes) -> bytes:
 
 def probability_difference(checkpoint: Checkpoint, graph: bytes) -> float:
     """Largest difference of a probability of a graph from that of the network that it was made of."""
-    network, other = checkpoint.trained().network, GraphNetwork(graph, checkpoint.system)
+    network, other = plain_network(checkpoint), GraphNetwork(graph, checkpoint.system)
     least = least_steps(checkpoint.model, checkpoint.modalities)
     largest = 0.0
     for seed, sizes in enumerate(BATCHES):

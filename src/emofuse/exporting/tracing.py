@@ -1,10 +1,11 @@
 """Networks of torch as ONNX graphs, each compared with its network before it is believed."""
 
-import io
 import json
+import tempfile
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from emofuse.graph import ERRORS, FORMAT, KEY, GraphNetwork
 from emofuse.models.layers import PaddedLSTM
 from emofuse.models.linear import LinearConfig
 from emofuse.models.mlp import MLPConfig
-from emofuse.models.network import TorchNetwork, explanations, tensors
+from emofuse.models.network import GraphModule, TorchNetwork, explanations, tensors
 from emofuse.network import Inputs
 
 OPSET = 17
@@ -69,9 +70,7 @@ def export_network(checkpoint: Checkpoint, fold: bool = True) -> bytes:
         ConfigError: It cannot be expressed, or gives other values than the network.
     """
     system, config, modalities = checkpoint.system, checkpoint.model_config, checkpoint.modalities
-    network = checkpoint.trained().network
-    if not isinstance(network, TorchNetwork):
-        raise ConfigError(f"{system}: was exported before; export the checkpoint that it was made of")
+    network = plain_network(checkpoint)
     least = least_steps(network.model, modalities)
     batches = [sample_batch(network, config, modalities, least, *sizes, seed=i) for i, sizes in enumerate(BATCHES)]
     memories = _memories(network, batches[0])
@@ -99,6 +98,17 @@ def export_network(checkpoint: Checkpoint, fold: bool = True) -> bytes:
     return graph
 
 
+def plain_network(checkpoint: Checkpoint) -> TorchNetwork:
+    """A checkpoint's network as it was trained, without what makes it quicker in use.
+
+    Raises:
+        ConfigError: It is a graph already.
+    """
+    if isinstance(checkpoint.model, GraphModule):
+        raise ConfigError(f"{checkpoint.system}: was exported before; export the checkpoint that it was made of")
+    return TorchNetwork(checkpoint.system, checkpoint.model_config, checkpoint.model)
+
+
 def trace(
     call: "Call", given: Sequence[Tensor], names: Sequence[str], axes: Axes, about: Mapping[str, str], fold: bool = True
 ) -> bytes:
@@ -113,19 +123,18 @@ def trace(
         fold: Compute what depends on weights alone beforehand. Without, its initializers have the names of the
             module's parameters, see `without_weights`.
     """
-    import onnx
-
+    onnx = _onnx()
     with torch.inference_mode():
         call(*given)
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        file = Path(folder) / "graph.onnx"
         # The exporter that is right about the length (see below) says that there is a newer one, and what a trace
         # might get wrong; that is compared afterwards.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             call,
             tuple(given),
-            stream,
+            file,
             input_names=list(names),
             output_names=call.outputs,
             dynamic_axes={n: a for n in names if (a := axes(n))},
@@ -134,7 +143,7 @@ def trace(
             training=torch.onnx.TrainingMode.PRESERVE,
             dynamo=False,  # the newer one bakes in the time of convolutions, LSTMs and attention, without an error
         )
-    model = onnx.load_from_string(stream.getvalue())
+        model = onnx.load(file)
     for key, value in about.items():
         model.metadata_props.add(key=key, value=value)
     for node in model.graph.node:
@@ -154,8 +163,7 @@ def without_weights(graph: bytes, weights: Collection[str]) -> bytes:
     Raises:
         ConfigError: The graph lacks one of them: two that are equal were made one.
     """
-    import onnx
-
+    onnx = _onnx()
     model = onnx.load_from_string(graph)
     missing = set(weights) - {tensor.name for tensor in model.graph.initializer}
     if missing:
@@ -183,3 +191,11 @@ def _memories(network: TorchNetwork, inputs: Inputs) -> list[PaddedLSTM]:
     if network.goes_on:
         network(inputs, memory)
     return list(memory)
+
+
+def _onnx() -> Any:
+    try:
+        import onnx
+    except ImportError:
+        raise ConfigError('exporting needs onnx: pip install "emofuse[export]"') from None
+    return onnx

@@ -92,6 +92,11 @@ class ConvBlock(nn.Module):
         convolved = (n_steps + 2 * (self.kernel // 2) - self.kernel) // self.stride + 1
         return convolved, (convolved - self.pool_size) // self.pool_stride + 1
 
+    def least_steps(self, n: int) -> int:
+        """Fewest input steps of which `n` are left after the pooling."""
+        convolved = (n - 1) * self.pool_stride + self.pool_size
+        return max((convolved - 1) * self.stride + self.kernel - 2 * (self.kernel // 2), 1)
+
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, channels, 1, time), (batch,) -> (batch, filters, 1, fewer), (batch,); padded steps are zero."""
         convolved, pooled = self.n_frames(lengths)
@@ -107,7 +112,7 @@ class ConvBlock(nn.Module):
             x = torch.relu(F.max_pool2d(x, (1, self.pool_size), (1, self.pool_stride)))
         mask = length_mask(pooled, x.shape[3])
         # The next convolution must see zeros behind the end, as it would without padding.
-        return (x * mask[:, None, None] if torch.jit.is_tracing() or not bool(mask.all()) else x), pooled
+        return (x * mask[:, None, None] if torch.onnx.is_in_onnx_export() or not bool(mask.all()) else x), pooled
 
 
 def frames_left(blocks: Iterable[nn.Module], lengths: Tensor) -> Tensor:
@@ -119,7 +124,7 @@ def frames_left(blocks: Iterable[nn.Module], lengths: Tensor) -> Tensor:
     for block in blocks:
         assert isinstance(block, ConvBlock)
         lengths = block.n_frames(lengths)[1]
-        if not torch.jit.is_tracing() and int(lengths.min()) < 1:
+        if not torch.onnx.is_in_onnx_export() and int(lengths.min()) < 1:
             raise ConfigError("a clip is too short for the convolutions' strides: nothing is left after them")
     return lengths
 
@@ -148,12 +153,9 @@ class SpeechEncoder(nn.Module):
     def least_steps(self) -> int:
         """Fewest samples or frames of which the convolutions leave anything."""
         n = 1
-        for kernel, stride, pool, pool_stride in reversed(
-            [(b.kernel, b.stride, b.pool_size, b.pool_stride) for b in self.blocks]  # type: ignore[misc]
-        ):
-            convolved = (n - 1) * pool_stride + pool
-            n = (convolved - 1) * stride + kernel - 2 * (kernel // 2)
-        return max(int(n), 1)
+        for block in reversed(self.blocks):
+            n = block.least_steps(n)  # type: ignore[operator]
+        return n
 
     def forward(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, samples) or (batch, frames, bins), (batch,) -> (batch, T, d_model), (batch,)."""

@@ -71,7 +71,7 @@ class FaceCNN(nn.Module):
     def forward(self, visual: Tensor, visual_lengths: Tensor) -> Tensor:
         """(batch, frames, height, width), (batch,) -> logits (batch, n_classes)."""
         mask = length_mask(visual_lengths, visual.shape[1])
-        if torch.jit.is_tracing():  # a graph cannot choose rows as well as it can weigh them
+        if torch.onnx.is_in_onnx_export():  # a graph cannot choose rows as well as it can weigh them
             features = self.features(visual.flatten(0, 1)).unflatten(0, visual.shape[:2]) * mask[..., None]
             return self.output(self.dropout(features.sum(1) / visual_lengths[:, None]))
         features = self.features(visual[mask])  # of valid frames only: padding must not enter the batch statistics

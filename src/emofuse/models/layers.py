@@ -44,7 +44,7 @@ def encode_present(
 
     (batch, time, ...) or None, (batch,), zeros (batch, 1, d_model) -> (batch, T, d_model), (batch, T).
     """
-    if torch.jit.is_tracing() and x is not None and lengths is not None:
+    if torch.onnx.is_in_onnx_export() and x is not None and lengths is not None:
         # A graph has one path for every batch: rows without the modality are encoded as if there were a little of it.
         states, n_steps = encoder(x, lengths.clamp(min=encoder.least_steps))  # type: ignore[arg-type]
         there = (lengths > 0)[:, None]
