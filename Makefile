@@ -46,7 +46,7 @@ $(BIN)/python:
 
 # No --upgrade and no index: a torch that is installed already, a GPU build too, stays as it is.
 .venv/.demo-stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e .
+	$(BIN)/python -m pip install --quiet -e '.[torch]'
 	@touch $@
 
 .venv/.dev-stamp: pyproject.toml | $(BIN)/python

@@ -63,7 +63,7 @@ def test_pad_keeps_type_and_inner_shape():
     assert padded.shape == (2, 4, 3)
     assert padded.dtype == np.float32
     assert lengths.tolist() == [2, 4]
-    assert padded[0, 2:].abs().max() == 0
+    assert not padded[0, 2:].any()
 
 
 def test_an_empty_example_is_refused():

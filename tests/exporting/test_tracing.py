@@ -53,7 +53,7 @@ def checkpoint(name: str, **settings: Any) -> Checkpoint:
             for buffer in (module.running_mean, module.running_var):
                 assert buffer is not None
                 buffer.uniform_(0.5, 1.5)
-    return Checkpoint(name, config, model, tuple("abcd"), dict.fromkeys(MODELS[name].modalities, {}))
+    return Checkpoint(name, config, model, tuple("abcd"), {key: {} for key in MODELS[name].modalities})
 
 
 def graph_of(given: Checkpoint) -> GraphNetwork:
@@ -189,7 +189,7 @@ def test_a_graph_can_leave_its_weights_to_another_file() -> None:
     given = checkpoint("minilm")
     state = {f"model.{k}": v.numpy() for k, v in given.model.state_dict().items()}
     whole = export_network(given, fold=False)
-    with pytest.raises(ConfigError, match="no weight of its own for model.nothing"):
+    with pytest.raises(ConfigError, match=r"no weight of its own for model.nothing"):
         without_weights(whole, [*state, "model.nothing"])
     small = without_weights(whole, list(state))
     assert len(small) < len(whole) - sum(x.nbytes for x in state.values()) / 2
@@ -205,9 +205,9 @@ def test_a_graph_can_leave_its_weights_to_another_file() -> None:
 
 
 def test_a_graph_of_another_make_is_refused() -> None:
-    with pytest.raises(DataError, match="x.onnx: not an ONNX model"):
+    with pytest.raises(DataError, match=r"x.onnx: not an ONNX model"):
         open_graph(b"no graph", "x.onnx")
     graph = onnx.load_from_string(export_network(checkpoint("speech-mlp")))
     del graph.metadata_props[:]
-    with pytest.raises(DataError, match="x.onnx: not a graph that `emofuse export` made"):
+    with pytest.raises(DataError, match=r"x.onnx: not a graph that `emofuse export` made"):
         GraphNetwork(graph.SerializeToString(), "x.onnx")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from torch import Tensor, nn
 
 from emofuse.checkpoint import Checkpoint
@@ -90,6 +91,7 @@ def export_network(checkpoint: Checkpoint, fold: bool = True) -> bytes:
     names = [*batches[0], *memory_names(memories)]
     try:
         graph = trace(call, given, names, partial(_axes, config), {KEY: json.dumps(about)}, fold)
+        graph = shared(graph) if fold else graph
         difference = largest_difference(network, GraphNetwork(graph, system), batches)
     except (RuntimeError, torch.onnx.errors.OnnxExporterError, DataError, *ERRORS) as error:
         raise ConfigError(f"{system}: cannot be expressed in ONNX ({' '.join(str(error).split())[:160]})") from None
@@ -149,6 +151,19 @@ def trace(
     for node in model.graph.node:
         node.ClearField("doc_string")
     return model.SerializeToString()
+
+
+def shared(graph: bytes) -> bytes:
+    """A graph that computes once what it computed twice, as an encoder for the logits and for the attention."""
+    options = SessionOptions()
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_BASIC  # operators of the standard alone
+    options.log_severity_level = 3
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "graph.onnx"
+        options.optimized_model_filepath = str(file)
+        InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return file.read_bytes()
 
 
 def without_weights(graph: bytes, weights: Collection[str]) -> bytes:

@@ -245,7 +245,7 @@ def extract(
 ) -> None:
     """Extract features into a store; what is there already is looked up, what failed is listed (exit 1)."""
     from emofuse.interfaces.extract import find_utterances, run
-    from emofuse.protocol.recipe import assign
+    from emofuse.protocol.assignments import assign
 
     _one_thread()
     options: dict[str, Any] = {}

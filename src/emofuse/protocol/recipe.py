@@ -18,6 +18,7 @@ from emofuse.models.cma import CMAConfig
 from emofuse.models.linear import LinearConfig
 from emofuse.models.mlp import MLPConfig
 from emofuse.models.mman import MODALITIES
+from emofuse.protocol.assignments import assign
 from emofuse.protocol.feature import FeatureConfig
 from emofuse.protocol.settings import TrainingConfig
 from emofuse.protocol.splits import protocol
@@ -230,23 +231,6 @@ def _one_line(path: Path, error: ValidationError) -> str:
         return f"{path}: unknown key {where!r}; known: {', '.join(fields.model_fields)}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{path}: {where}: {message}" if where else f"{path}: {message}"
-
-
-def assign(values: dict[str, Any], assignment: str) -> None:
-    """Apply one ``key.path=value``; the value is read as TOML, or taken as a string."""
-    key, separator, text = assignment.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError(f"--set {assignment}: need KEY=VALUE, for example training.learning_rate=0.0005")
-    try:
-        value = tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"--set {assignment}: {parent} is a value, not a table")
-    values[last] = value
 
 
 def load_recipe(path: Path, assignments: Sequence[str] = ()) -> Recipe:
