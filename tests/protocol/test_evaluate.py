@@ -8,6 +8,7 @@ import torch
 from emofuse.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
+from emofuse.exporting.folder import export_model
 from emofuse.protocol.evaluate import evaluate
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs
@@ -215,3 +216,16 @@ def test_without_the_features(model):
     bare = Corpus("manifest", tuple(replace(u, features={}) for u in corpus.utterances))
     message = error(model[0], bare, DataError)
     assert message == "manifest: utterance Ses01F_impro00_0 has no stored speech feature"
+
+
+def test_an_exported_system_is_scored_like_the_checkpoint(model, tmp_path):
+    checkpoint, _ = model
+    folder = tmp_path / "checkpoint"
+    save_checkpoint(folder, checkpoint)
+    export_model(folder, tmp_path / "exported")
+    exported = load_checkpoint(tmp_path / "exported")
+    assert not list(exported.model.parameters())
+    expected, found = evaluate(checkpoint, iemocap_like(), CPU), evaluate(exported, iemocap_like(), CPU)
+    assert found["confusion"] == expected["confusion"]
+    for metric in ("ua", "ece"):
+        assert found["metrics"][metric]["value"] == pytest.approx(expected["metrics"][metric]["value"], abs=1e-5)
