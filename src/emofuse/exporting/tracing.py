@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import torch
-from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from torch import Tensor, nn
 
 from emofuse.checkpoint import Checkpoint
@@ -128,7 +128,7 @@ def trace(
     onnx = _onnx()
     with torch.inference_mode():
         call(*given)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         file = Path(folder) / "graph.onnx"
         # The exporter that is right about the length (see below) says that there is a newer one, and what a trace
         # might get wrong; that is compared afterwards.
@@ -155,14 +155,15 @@ def trace(
 
 def shared(graph: bytes) -> bytes:
     """A graph that computes once what it computed twice, as an encoder for the logits and for the attention."""
-    options = SessionOptions()
-    options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_BASIC  # operators of the standard alone
+    options = onnxruntime.SessionOptions()
+    level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # operators of the standard alone
+    options.graph_optimization_level = level
     options.log_severity_level = 3
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph.onnx"
         options.optimized_model_filepath = str(file)
-        InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         return file.read_bytes()
 
 

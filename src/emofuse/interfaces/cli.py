@@ -107,7 +107,9 @@ def predict(
         if value is not None and len(files) > 1 and not (isinstance(value, Path) and value.is_dir()):
             several = "" if option == "--text" else "; for several give a folder of files named like them"
             raise ConfigError(f"{option} is for one file, {len(files)} were given{several}")
-    setup = Setup(model, threshold, text, transcript, segments, whole, asr, language, face_detector, frame_rate, engine.value)
+    setup = Setup(
+        model, threshold, text, transcript, segments, whole, asr, language, face_detector, frame_rate, engine.value
+    )
     if ray is not None:
         from emofuse.interfaces.parts import run as run_on_ray
 
