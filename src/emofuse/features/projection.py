@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from emofuse.errors import DataError
 
@@ -98,6 +97,8 @@ def fit_projection(X: np.ndarray, n_components: int | None = None) -> Projection
     Z = np.nan_to_num((X - mean) / scale, nan=0.0)
     # Z has zero mean, also after imputation, so the map needs no offset. The seed is for the
     # randomised solver that scikit-learn takes for wide features.
+    from sklearn.decomposition import PCA  # takes a second, which whoever only predicts need not wait
+
     return Projection(mean, scale, PCA(n_components, random_state=0).fit(Z).components_)
 
 

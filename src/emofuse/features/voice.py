@@ -5,9 +5,8 @@ import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
-from scipy.signal import get_window
 
-from emofuse.features.acoustic import SHIFT_MS, WINDOW_MS, check_waveform, log_mel_spectrogram
+from emofuse.features.acoustic import SHIFT_MS, WINDOW_MS, check_waveform, hann, log_mel_spectrogram
 from emofuse.features.extractor import Extractor
 from emofuse.media.audio import SAMPLE_RATE
 
@@ -58,7 +57,7 @@ def pitch_and_level(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     around = (_PITCH_WINDOW - _WINDOW // 2) // 2
     padded = np.pad(half, (around, _PITCH_WINDOW))
     frames = sliding_window_view(padded, _PITCH_WINDOW)[:: _SHIFT // 2][:n_frames]
-    window = np.asarray(get_window("hann", _PITCH_WINDOW), np.float32)
+    window = hann(_PITCH_WINDOW)
     correlation = _autocorrelation((frames - frames.mean(axis=1, keepdims=True)) * window)
     of_window = _autocorrelation(window[None])[0]
     lags = np.arange(int(SAMPLE_RATE / MAX_PITCH_HZ), int(SAMPLE_RATE / MIN_PITCH_HZ) + 1)

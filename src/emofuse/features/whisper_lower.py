@@ -15,11 +15,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 from safetensors.numpy import load_file
-from scipy.signal import get_window
 
 from emofuse.errors import DataError
 from emofuse.example import pad
-from emofuse.features.acoustic import check_waveform, mel_filters
+from emofuse.features.acoustic import check_waveform, hann, mel_filters
 from emofuse.features.extractor import Extractor
 from emofuse.features.windows import windows
 from emofuse.graph import open_graph
@@ -79,7 +78,7 @@ def whisper_log_mel(waveform: np.ndarray) -> np.ndarray:
     half = N_FFT // 2
     padded = np.pad(waveform, (half, n_frames * SHIFT + half - len(waveform)))
     frames = sliding_window_view(padded, N_FFT)[::SHIFT][:n_frames]
-    window = np.asarray(get_window("hann", N_FFT), np.float32)
+    window = hann(N_FFT)
     spectrum: NDArray[np.complex64] = np.asarray(scipy.fft.rfft(frames * window, axis=1, workers=1))
     power = (spectrum.real**2 + spectrum.imag**2) @ mel_filters(N_MELS, N_FFT).T
     log_power = np.log10(np.maximum(power, 1e-10))
