@@ -97,6 +97,7 @@ def test_predictions_after_a_killed_command_and_a_killed_worker_are_one_row_an_u
         wait_for(first, lambda: len(list(parts.glob("part-*"))) >= 3)
     before = {path: path.stat().st_mtime_ns for path in parts.glob("part-*")}
     assert 3 <= len(before) < 40
+    (parts / "_part-1.parquet.2.partial").write_bytes(b"PAR1")  # as a process that is killed at it leaves it
 
     with started(*command) as second:
         wait_for(second, lambda: len(list(parts.glob("part-*"))) > len(before))

@@ -85,6 +85,11 @@ class Folder:
         finally:
             partial_file.unlink(missing_ok=True)
 
+    def remove_unfinished(self) -> None:
+        """Remove what killed processes have left half written."""
+        for path in self.path.glob("_part-*.partial"):
+            path.unlink(missing_ok=True)
+
     def forget(self, part: Path, sources: set[str]) -> None:
         """Take the rows of files out of a part."""
         table = pq.read_table(part)
@@ -203,6 +208,7 @@ def run(setup: Setup, files: Sequence[Path], out: Path, address: str, jobs: int 
                     _print_problems(i.source, found)
                 else:
                     failures[i.source] = f"{i.source}: {found.reason}" if isinstance(found, Died) else found.reason
+    folder.remove_unfinished()
     _write_failures(out / "failures.csv", failures)
     print(f"{n_todo - len(failures)} files predicted, {len(inputs) - n_todo} found, {len(failures)} failed")
     print(f"in {out}")
