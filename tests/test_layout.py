@@ -33,7 +33,19 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A file imports from its own layer and the ones before it.
 LAYERS = (
-    {"errors", "labels", "progress", "prediction", "client", "quantised", "network", "graph", "example", "trained"},
+    {
+        "errors",
+        "labels",
+        "memory",
+        "progress",
+        "prediction",
+        "client",
+        "quantised",
+        "network",
+        "graph",
+        "example",
+        "trained",
+    },
     {"media"},
     {"corpora"},
     {"features"},

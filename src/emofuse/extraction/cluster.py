@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from emofuse.errors import ConfigError, EmofuseError
 from emofuse.extraction.workers import Died, use_one_thread
+from emofuse.memory import keep_freed_memory
 
 # Read when ray is imported: it would tell its makers, and print its core's log between our lines.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -173,6 +174,7 @@ class _Actor:
         error = None
         try:
             if self._task is None:
+                keep_freed_memory()
                 use_one_thread()
                 self._task = self._start()
             reports = do_part(part, self._task, self._notes / f"{number}.json")

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Protocol, TypeVar
 
 from emofuse.errors import EmofuseError
+from emofuse.memory import keep_freed_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -167,6 +168,7 @@ def run_in_processes(
 
 def _serve(pipe: Connection, start: Callable[[], Task[Any, Any]]) -> None:
     """What a process does until it gets no more items or the parent is gone."""
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which says when to end
     use_one_thread()
     try:

@@ -12,6 +12,7 @@ import typer
 from emofuse.errors import ConfigError, DataError, EmofuseError
 from emofuse.interfaces.bench import bench
 from emofuse.interfaces.export import export
+from emofuse.memory import keep_freed_memory
 
 app = typer.Typer(
     help="Emotion recognition from speech, words and face, in conversation.",
@@ -432,6 +433,7 @@ def _half_of_the_threads() -> int:
 
 def main() -> None:
     """Entry point."""
+    keep_freed_memory()
     try:
         app()
     except EmofuseError as error:
