@@ -292,9 +292,14 @@ def test_a_score_of_zero_still_leaves_weights(monkeypatch):
 
 
 def test_scores_are_averaged_over_the_last_epochs(monkeypatch):
-    # means over two: 0.6, 0.35, 0.4, 0.65, 0.55
-    result, _, _ = scripted_fit(monkeypatch, [0.6, 0.1, 0.7, 0.6, 0.5], average_epochs=2, patience=0)
+    # means over two: none of the first epoch, which a mean of itself alone would let win by luck; 0.5, 0.4, 0.65, 0.55
+    result, _, _ = scripted_fit(monkeypatch, [0.9, 0.1, 0.7, 0.6, 0.5], average_epochs=2, patience=0)
     assert result.best_epoch == 4
+
+
+def test_of_fewer_epochs_than_are_averaged_the_last_is_kept(monkeypatch):
+    result, _, _ = scripted_fit(monkeypatch, [0.9, 0.1], average_epochs=3)
+    assert result.best_epoch == 2
 
 
 def test_the_same_seed_gives_the_same_weights():

@@ -21,7 +21,8 @@ class TrainingConfig:
         label_smoothing: Of the cross-entropy.
         clip_norm: Gradient norm is clipped to this; 0: never.
         crop_s: Train on random parts of this many seconds of speech; 0: on whole clips.
-        average_epochs: Score of an epoch is the mean over this many last epochs: steadier on small dev sets.
+        average_epochs: Score of an epoch is the mean over this many last epochs: steadier on small dev sets. Earlier
+            epochs have none.
         decay: ``cosine``: the learning rate falls along half a cosine to nothing at `max_epochs`.
         soft_votes: Train on the shares of the annotators' votes instead of the label that won.
         jitter_faces: Mirror, turn, scale and shift the faces at random.

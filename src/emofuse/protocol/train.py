@@ -165,6 +165,7 @@ def fit(
     best: dict[str, Tensor] = {}
     result = FitResult(0)
     best_score = -1.0
+    window = min(config.average_epochs, config.max_epochs)
     if state is not None and state.with_suffix(".json").exists():
         best, best_score, result = load_state(state, model, trainable, optimiser)
         for entry in result.history:
@@ -192,8 +193,9 @@ def fit(
             result.best_epoch = epoch
         else:
             entry |= score(model, select, level, device)
-            recent = [e[metric] for e in result.history[-config.average_epochs :]]
-            if sum(recent) / len(recent) > best_score:
+            recent = [e[metric] for e in result.history[-window:]]
+            # A mean of fewer epochs is less steady, so that the first epochs would win by luck.
+            if len(recent) == window and sum(recent) / window > best_score:
                 best_score, result.best_epoch = sum(recent) / len(recent), epoch
                 best = {k: v.detach().clone() for k, v in model.state_dict().items()}
         if on_epoch is not None:
