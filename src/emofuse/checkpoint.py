@@ -59,6 +59,17 @@ class Checkpoint:
         own = system(self.system).modalities
         return own if len(own) == 1 else tuple(self.features)
 
+    def config_text(self) -> str:
+        """What its ``config.json`` says."""
+        return config_text(
+            self.system,
+            asdict(self.model_config),
+            self.classes,
+            self.features,
+            self.temperature,
+            self.provenance,
+        )
+
     def trained(self) -> Trained:
         """It as a predictor needs it, run by torch (an exported one by onnxruntime)."""
         if isinstance(self.model, GraphModule):
@@ -92,15 +103,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     refuse_foreign_folder(path)
     state = {k: v.detach().cpu().numpy() for k, v in checkpoint.model.state_dict().items()}
     arrays = {f"model/{k}": v for k, v in (pack(state) if checkpoint.weights == "int8" else state).items()}
-    config = config_text(
-        checkpoint.system,
-        asdict(checkpoint.model_config),
-        checkpoint.classes,
-        checkpoint.features,
-        checkpoint.temperature,
-        checkpoint.provenance,
-    )
-    write_folder(path, {CONFIG: config, ARRAYS: arrays | of_features(checkpoint.feature_arrays)})
+    write_folder(path, {CONFIG: checkpoint.config_text(), ARRAYS: arrays | of_features(checkpoint.feature_arrays)})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

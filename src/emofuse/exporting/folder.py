@@ -3,10 +3,8 @@
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -16,7 +14,7 @@ from emofuse.errors import DataError
 from emofuse.exporting.parity import BATCHES, least_steps, sample_batch
 from emofuse.exporting.tracing import export_network, plain_network
 from emofuse.graph import GRAPH, GraphNetwork
-from emofuse.trained import ARRAYS, CONFIG, config_text, has_weights, of_features, write_folder
+from emofuse.trained import ARRAYS, CONFIG, has_weights, of_features, write_folder
 
 FUSION = "fusion.json"
 
@@ -90,17 +88,8 @@ def _files_of(checkpoint: Checkpoint, name: str, int8: bool) -> tuple[Files, Exp
     graph = export_network(checkpoint)
     if int8:
         graph = quantise(graph)
-    provenance: Mapping[str, Any] = checkpoint.provenance | {
-        "exported": {"format": "onnx", "weights": "int8" if int8 else "float32"}
-    }
-    config = config_text(
-        checkpoint.system,
-        asdict(checkpoint.model_config),
-        checkpoint.classes,
-        checkpoint.features,
-        checkpoint.temperature,
-        provenance,
-    )
+    how = {"exported": {"format": "onnx", "weights": "int8" if int8 else "float32"}}
+    config = replace(checkpoint, provenance=checkpoint.provenance | how).config_text()
     files: Files = {CONFIG: config, ARRAYS: of_features(checkpoint.feature_arrays), GRAPH: graph}
     return files, Exported(name, checkpoint.system, len(graph), probability_difference(checkpoint, graph))
 
