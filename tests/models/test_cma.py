@@ -5,7 +5,8 @@ import torch
 
 from emofuse.errors import ConfigError
 from emofuse.models import MODELS, build, make_config, n_parameters
-from emofuse.models.cma import CMA, CMAConfig, ConvBlock, CrossModalBlock
+from emofuse.models.cma import CMA, CMAConfig, CrossModalBlock
+from emofuse.models.conv_block import ConvBlock
 
 SYSTEMS = [name for name, entry in MODELS.items() if entry.config is CMAConfig]
 SMALL = {"n_classes": 3, "n_bins": 6, "filters": (4, 6, 8), "word_dim": 5, "d_model": 8, "n_heads": 2, "dropout": 0.0}

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from emofuse.errors import ConfigError
 from emofuse.models import MODELS, build, make_config
 from emofuse.models.conversation import ConversationConfig, context_mask, masked_softmax, visible
-from emofuse.models.mman import StagedFusion
+from emofuse.models.staged import StagedFusion
 
 FUSIONS = ["bc-lstm", "sc-lstm", "alignment", "alignment-past", "mult", "mult-past", "tensor-fusion"]
 UNIMODAL = [f"{family}-{m}" for family in ("bc-lstm", "sc-lstm") for m in ("speech", "visual", "text")]

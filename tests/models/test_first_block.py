@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from emofuse.models.cma import ConvBlock
+from emofuse.models.conv_block import ConvBlock
 from emofuse.models.first_block import clip_by_clip, convolve_and_pool
 
 SIZES = (3, 4, 4, 2)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from emofuse.errors import ConfigError
 from emofuse.models import build, inference, make_config
-from emofuse.models.cma import ConvBlock
+from emofuse.models.conv_block import ConvBlock
 from emofuse.models.inference import FoldedBlock, for_inference
 
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from emofuse.models import MODELS, build, make_config
 from emofuse.models.cma import CMA
-from emofuse.models.mman import MMANConfig, MultiModalAttention, fill_absent
+from emofuse.models.mman import MMANConfig, MultiModalAttention
+from emofuse.models.staged import fill_absent
 
 CONVERSATION = [name for name, entry in MODELS.items() if entry.config is MMANConfig]
 FUSED = [name for name in CONVERSATION if len(MODELS[name].modalities) > 1]

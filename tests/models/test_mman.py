@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from emofuse.errors import ConfigError
 from emofuse.example import speaker_turns
 from emofuse.models import MODELS, build, make_config, n_parameters
-from emofuse.models.mman import N_TURNS, MMANConfig, MultiModalAttention, StagedFusion
+from emofuse.models.mman import N_TURNS, MMANConfig, MultiModalAttention
+from emofuse.models.staged import StagedFusion
 
 COUNTS = {
     "clstm-speech": 1_265_804,

@@ -10,11 +10,12 @@ import torch
 
 from emofuse.protocol import benchmark as benchmark_module
 from emofuse.protocol import run as run_module
-from emofuse.protocol.benchmark import Plan, Session, run_all, summarise, write_json
+from emofuse.protocol.benchmark import Plan, Session, run_all
 from emofuse.protocol.metrics import compute_metrics
 from emofuse.protocol.recipe import Recipe
-from emofuse.protocol.run import RunResult
+from emofuse.protocol.record import RunResult
 from emofuse.protocol.statistics import METRICS
+from emofuse.protocol.summary import summarise, write_json
 
 LABELS = ("angry", "happy", "neutral", "sad")
 WORDS = {"angry": "rage so", "happy": "glad very glad", "neutral": "the calm", "sad": "tears of tears"}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from emofuse.protocol.ensemble import average_seeds
-from emofuse.protocol.run import RunResult
+from emofuse.protocol.record import RunResult
 
 
 def run(fold: str, seed: int, ids: tuple[str, ...], y_true: list[int], y_prob: list[float]) -> RunResult:

@@ -13,11 +13,12 @@ from emofuse.example import IGNORE, Example
 from emofuse.media.segment import Segment
 from emofuse.models.linear import LinearClassifier, LinearConfig
 from emofuse.predictor import part as part_module
-from emofuse.protocol.benchmark import Plan, Session, run_all, summarise
+from emofuse.protocol.benchmark import Plan, Session, run_all
 from emofuse.protocol.linear import C_GRID, fit_linear
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs
 from emofuse.protocol.splits import make_folds
+from emofuse.protocol.summary import summarise
 
 LABELS = ("angry", "happy", "neutral", "sad")
 RATE = 16_000

@@ -11,9 +11,10 @@ import soundfile as sf
 
 from emofuse.corpora.bclstm_pickle import FIELDS
 from emofuse.protocol import report as report_module
-from emofuse.protocol.benchmark import Plan, Session, run_all, summarise
+from emofuse.protocol.benchmark import Plan, Session, run_all
 from emofuse.protocol.recipe import load_recipe
 from emofuse.protocol.report import write_report
+from emofuse.protocol.summary import summarise
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SESSIONS = range(1, 6)

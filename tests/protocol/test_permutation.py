@@ -5,7 +5,6 @@ from pathlib import Path
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.protocol.benchmark import Plan, Session
 from emofuse.protocol.permutation import permute_labels
-from emofuse.protocol.recipe import Recipe
 
 NAMES = ("angry", "happy", "neutral", "sad", None)
 
@@ -35,20 +34,8 @@ def test_the_same_every_time() -> None:
     assert permute_labels(corpus()) == permute_labels(corpus())
 
 
-def test_a_recipe_asks_for_it_and_its_records_are_others(tmp_path: Path) -> None:
-    recipe = Recipe.model_validate(
-        {
-            "name": "small",
-            "paper": "none",
-            "command": "none",
-            "expected": "nothing",
-            "corpus": "manifest",
-            "protocol": "split",
-            "labels": "emotions4",
-            "systems": ["text-cnn"],
-            "features": {"text": {"kind": "words"}},
-        }
-    )
+def test_a_recipe_asks_for_it_and_its_records_are_others(tmp_path: Path, small_recipe) -> None:
+    recipe = small_recipe(systems=["text-cnn"], features={"text": {"kind": "words"}})
     asked = recipe.model_copy(update={"permute_labels": True})
     assert asked.fingerprint("dev") != recipe.fingerprint("dev")
     given = Corpus(

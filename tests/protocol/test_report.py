@@ -7,11 +7,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from emofuse.protocol.benchmark import Plan, summarise
+from emofuse.protocol.benchmark import Plan
 from emofuse.protocol.figures import confusion_figure, curves_figure
 from emofuse.protocol.recipe import Recipe
+from emofuse.protocol.record import RunResult
 from emofuse.protocol.report import markdown, predictions_table, write_report
-from emofuse.protocol.run import RunResult
+from emofuse.protocol.summary import summarise
 
 FOUR = ("happy", "sad", "neutral", "angry")
 

@@ -1,5 +1,4 @@
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from emofuse.protocol import run as run_module
 from emofuse.protocol.examples import make_examples
 from emofuse.protocol.fitted import feature_from_state
 from emofuse.protocol.recipe import Recipe
-from emofuse.protocol.run import FoldRun, Inputs, RunResult, choose_device
+from emofuse.protocol.run import FoldRun, Inputs, choose_device
 from emofuse.protocol.splits import make_folds
 from emofuse.protocol.train import TrainedSystem, predict_probabilities
 
@@ -71,59 +70,6 @@ def make_run(name: str, folder: Path, corpus: Corpus | None = None, selection: s
     )
     (fold,) = make_folds(corpus, "split", "emotions4", seed=0)
     return FoldRun(Inputs(recipe, corpus, corpus.utterances), fold, 3, selection)
-
-
-def result() -> RunResult:
-    """With probabilities as a network gives them: float32."""
-    y_prob = np.random.default_rng(0).dirichlet(np.ones(3), 5).astype(np.float32).astype(np.float64)
-    history = [{"epoch": 1, "loss": 0.25, "ua": 0.5}, {"epoch": 2, "loss": 0.125, "ua": 0.75}]
-    ids, groups = ("a", "b", "c", "ü", "e"), ("s1", "s1", "s2", "s2", "s2")
-    return RunResult(
-        "mman", "Ses05", 7, ("x", "y", "z"), 99, 1.5, 2, history, ids, groups, np.array([0, 2, 1, 1, 2]), y_prob
-    )
-
-
-class TestRecord:
-    def test_is_read_back_as_it_was(self, tmp_path: Path) -> None:
-        saved = result()
-        saved.save(tmp_path / "new" / "run", "1234")
-        loaded = RunResult.load(tmp_path / "new" / "run", "1234")
-        expected, found = asdict(saved), asdict(loaded)
-        for key in ("y_true", "y_prob"):
-            np.testing.assert_array_equal(found.pop(key), expected.pop(key))
-        assert found == expected
-        assert loaded.metrics == saved.metrics
-
-    def test_says_its_metrics_and_leaves_nothing_temporary(self, tmp_path: Path) -> None:
-        result().save(tmp_path, "1234")
-        assert {p.name for p in tmp_path.iterdir()} == {"run.json", "predictions.parquet"}
-        meta = json.loads((tmp_path / "run.json").read_text())
-        assert meta["metrics"] == result().metrics
-        assert meta["fingerprint"] == "1234"
-
-    def test_of_another_fingerprint_is_not_read_back(self, tmp_path: Path) -> None:
-        assert RunResult.load(tmp_path / "nowhere", "1234") is None
-        result().save(tmp_path, "1234")
-        assert RunResult.load(tmp_path, "1235") is None
-        replace(result(), seed=8).save(tmp_path, "1235")
-        assert RunResult.load(tmp_path, "1235").seed == 8
-        assert RunResult.load(tmp_path, "1234") is None
-
-    def test_without_its_last_file_is_no_record(self, tmp_path: Path) -> None:
-        result().save(tmp_path, "1234")
-        (tmp_path / "run.json").unlink()
-        assert RunResult.load(tmp_path, "1234") is None
-
-    def test_an_interrupted_rewrite_does_not_pass_for_the_former_run(self, tmp_path: Path, monkeypatch) -> None:
-        result().save(tmp_path, "1234")
-
-        def die(*args: object, **keywords: object) -> str:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(run_module.json, "dumps", die)
-        with pytest.raises(KeyboardInterrupt):
-            replace(result(), seed=8).save(tmp_path, "1235")
-        assert RunResult.load(tmp_path, "1234") is None
 
 
 class TestSelection:

@@ -2,17 +2,16 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from emofuse.protocol import run as run_module
-from emofuse.protocol.benchmark import Plan, Session, run_all, summarise
-from emofuse.protocol.recipe import Recipe
+from emofuse.protocol.benchmark import Plan, Session, run_all
+from emofuse.protocol.record import RunResult
 from emofuse.protocol.report import write_report
-from emofuse.protocol.run import RunResult
 from emofuse.protocol.subsets import subsets_figure, summarise_subsets
+from emofuse.protocol.summary import summarise
 
 LABELS = ("angry", "happy", "neutral", "sad")
 SYSTEMS = ["clstm-text", "clstm-ef", "mman"]
@@ -38,24 +37,15 @@ def write_corpus(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory) -> tuple[Plan, list[RunResult]]:
+def done(tmp_path_factory, small_recipe) -> tuple[Plan, list[RunResult]]:
     folder = tmp_path_factory.mktemp("subsets")
-    content: dict[str, Any] = {
-        "name": "small",
-        "paper": "none",
-        "command": "none",
-        "expected": "nothing",
-        "corpus": "manifest",
-        "protocol": "split",
-        "labels": "emotions4",
-        "systems": SYSTEMS,
-        "features": {m: {"kind": "stored"} for m in ("speech", "visual", "text")},
-        "model": {"d_model": 8, "n_hidden": 16, "n_dense": 16},
-        "training": {"max_epochs": 12, "batch_size": 4, "learning_rate": 0.02, "modality_dropout": 0.3},
-    }
-    plan = Plan(
-        Recipe.model_validate(content), write_corpus(folder), folder / "out", (0, 1), device="cpu", subsets=True
+    recipe = small_recipe(
+        systems=SYSTEMS,
+        features={m: {"kind": "stored"} for m in ("speech", "visual", "text")},
+        model={"d_model": 8, "n_hidden": 16, "n_dense": 16},
+        training={"max_epochs": 12, "batch_size": 4, "learning_rate": 0.02, "modality_dropout": 0.3},
     )
+    plan = Plan(recipe, write_corpus(folder), folder / "out", (0, 1), device="cpu", subsets=True)
     return plan, run_all(Session(plan), lambda _: None)
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import scipy.fft
 import soxr
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.signal import butter, fftconvolve, get_window, sosfilt
+from scipy.signal import butter, fftconvolve, sosfilt
 
+from emofuse.features.acoustic import hann
 from emofuse.media.audio import MIN_SECONDS, SAMPLE_RATE
 
 Range = tuple[float, float]
@@ -208,7 +209,7 @@ def quantise(waveform: np.ndarray, bits: int) -> np.ndarray:
 def keep_strongest(waveform: np.ndarray, share: float) -> np.ndarray:
     """Only the strongest share of the bins of each 32 ms: the holes that a codec leaves at a low bit rate."""
     n, hop = 512, 256
-    window = np.sqrt(_hann(n))  # once before and once after: its square, shifted by the hop, sums to 1
+    window = np.sqrt(hann(n))  # once before and once after: its square, shifted by the hop, sums to 1
     frames = sliding_window_view(np.pad(waveform, (hop, n)), n)[::hop] * window
     spectra = _rfft(frames, n)
     magnitude = np.abs(spectra)
@@ -238,7 +239,7 @@ def _stretch(waveform: np.ndarray, ratio: float) -> np.ndarray:
         follows = padded[starts[k - 1] + hop :][:n]
         near = padded[targets[k] - reach : targets[k] + reach + n]
         starts[k] += np.argmax(np.correlate(near, follows)) - reach
-    frames = padded[starts[:, None] + np.arange(n)] * _hann(n)
+    frames = padded[starts[:, None] + np.arange(n)] * hann(n)
     return _joined(frames, hop)[hop : hop + n_samples]
 
 
@@ -281,11 +282,6 @@ def _irfft(spectra: np.ndarray, n: int) -> np.ndarray:
 def _resample(waveform: np.ndarray, factor: float) -> np.ndarray:
     """Every `factor`-th sample, band-limited: (n_samples,) -> about (n_samples / factor,)."""
     return np.asarray(soxr.resample(waveform, factor, 1.0, quality="MQ"), np.float32)
-
-
-@cache
-def _hann(n: int) -> np.ndarray:
-    return np.asarray(get_window("hann", n), np.float32)
 
 
 @cache

@@ -1,9 +1,10 @@
 """``emofuse benchmark``: systems over folds and seeds, with progress, and where the report is."""
 
 from emofuse.progress import progress as progress_bar
-from emofuse.protocol.benchmark import Plan, Session, run_all, summarise
+from emofuse.protocol.benchmark import Plan, Session, run_all
 from emofuse.protocol.report import write_report
 from emofuse.protocol.subsets import summarise_subsets
+from emofuse.protocol.summary import summarise
 
 
 def run(plan: Plan) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from emofuse.models.conversation import Context, ConversationConfig, visible
 from emofuse.models.layers import Memory, PaddedLSTM
-from emofuse.models.mman import StagedFusion
+from emofuse.models.staged import StagedFusion
 
 
 @dataclass(frozen=True)

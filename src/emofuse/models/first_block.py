@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emofuse.models.layers import track_statistics
+
 Sizes = tuple[int, int, int, int]
 """Kernel, stride, pooling window and pooling stride, in steps."""
 
@@ -29,9 +31,6 @@ def folded_weights(conv: nn.Conv1d, norm: nn.BatchNorm2d, waveform: Tensor, conv
         convolved: (batch,) valid steps of the convolution.
     """
     assert conv.bias is not None
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    assert norm.num_batches_tracked is not None
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     heard = F.pad(waveform, (kernel // 2, kernel // 2)).unfold(1, kernel, stride)
     steps = torch.arange(heard.shape[1], device=heard.device)
@@ -44,11 +43,7 @@ def folded_weights(conv: nn.Conv1d, norm: nn.BatchNorm2d, waveform: Tensor, conv
     batch_mean = weight @ mean + conv.bias
     variance = ((weight @ covariance) * weight).sum(1)
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
-    with torch.no_grad():
-        momentum = norm.momentum if norm.momentum is not None else 0.1
-        norm.num_batches_tracked += 1
-        norm.running_mean.lerp_(batch_mean, momentum)
-        norm.running_var.lerp_(variance * n / (n - 1).clamp(min=1), momentum)
+    track_statistics(norm, batch_mean, variance * n / (n - 1).clamp(min=1))
     return weight * scale[:, None], norm.bias + (conv.bias - batch_mean) * scale
 
 

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from emofuse.errors import ConfigError
-from emofuse.models.cma import CMA, ConvBlock, SpeechEncoder, frames_left
+from emofuse.models.cma import CMA, SpeechEncoder
+from emofuse.models.conv_block import ConvBlock, frames_left
 from emofuse.models.layers import PaddedLSTM
 
 Precision = Literal["auto", "float32", "bfloat16"]

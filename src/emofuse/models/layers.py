@@ -63,6 +63,18 @@ def encode_present(
     return states, mask
 
 
+@torch.no_grad()
+def track_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    """Move the running statistics of `norm` towards a batch's mean and unbiased variance, (channels,) each."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    momentum = norm.momentum if norm.momentum is not None else 0.1
+    norm.num_batches_tracked += 1
+    norm.running_mean.lerp_(mean, momentum)
+    norm.running_var.lerp_(variance, momentum)
+
+
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation whose statistics can be of the batches of all processes that train together.
 
@@ -81,9 +93,6 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
     def over_all(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Training over all processes: (batch, channels, 1, time), (batch, time) or None for all -> as x."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
         from torch.distributed.nn.functional import all_reduce  # which some builds of torch lack
 
         counted = x.new_ones(()) if mask is None else mask[:, None, None].to(x.dtype)
@@ -93,11 +102,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         centred = x - mean[:, None, None]
         variance = all_reduce((centred.square() * counted).sum((0, 2, 3))) / n
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        with torch.no_grad():
-            momentum = self.momentum if self.momentum is not None else 0.1
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, momentum)
-            self.running_var.lerp_(variance * n / (n - 1).clamp(min=1), momentum)
+        track_statistics(self, mean, variance * n / (n - 1).clamp(min=1))
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
@@ -117,20 +122,13 @@ def masked_batch_norm(norm: nn.BatchNorm2d, x: Tensor, mask: Tensor) -> Tensor:
         return norm.over_all(x, mask)
     if not norm.training or bool(mask.all()):
         return norm(x)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    assert norm.num_batches_tracked is not None
     n, n_all = int(mask.sum()), mask.numel()
     mean = mask.flatten().to(x.dtype) @ x.permute(0, 2, 3, 1).flatten(0, 2) / n
     x = torch.where(mask[:, None, None], x, mean[:, None, None])
-    batch_mean, batch_var = torch.zeros_like(norm.running_mean), torch.zeros_like(norm.running_var)
+    batch_mean, batch_var = torch.zeros_like(norm.bias), torch.zeros_like(norm.bias)
     weight = norm.weight * math.sqrt(n / n_all)
     y = F.batch_norm(x, batch_mean, batch_var, weight, norm.bias, True, momentum=1.0, eps=norm.eps * n / n_all)
-    with torch.no_grad():
-        momentum = norm.momentum if norm.momentum is not None else 0.1
-        norm.num_batches_tracked += 1
-        norm.running_mean.lerp_(batch_mean, momentum)
-        norm.running_var.lerp_(batch_var * (n_all - 1) / max(n - 1, 1), momentum)
+    track_statistics(norm, batch_mean, batch_var * (n_all - 1) / max(n - 1, 1))
     return y
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from emofuse.protocol.run import RunResult
+from emofuse.protocol.record import RunResult
 
 
 def average_seeds(runs: Sequence[RunResult]) -> list[RunResult]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from emofuse.protocol.metrics import METRIC_NAMES, confusion
-from emofuse.protocol.run import RunResult
+from emofuse.protocol.record import RunResult
 
 
 def confusion_figure(runs: Sequence[RunResult], title: str) -> Figure:

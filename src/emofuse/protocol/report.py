@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from emofuse.protocol.benchmark import write_json
 from emofuse.protocol.cost import cost_figure
 from emofuse.protocol.figures import confusion_figure, curves_figure
 from emofuse.protocol.metrics import METRIC_NAMES, compute_metrics, confusion
 from emofuse.protocol.recipe import Recipe
-from emofuse.protocol.run import RunResult
+from emofuse.protocol.record import RunResult
 from emofuse.protocol.splits import protocol
 from emofuse.protocol.subsets import subsets_figure
+from emofuse.protocol.summary import write_json
 
 _MAJORITY = "*always the most frequent class*"
 

@@ -1,15 +1,10 @@
 """One fold under one seed: fit the features, train every system, test it once, and leave a record on disk."""
 
-import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from emofuse.batching import IGNORE, Example, labels_by_id, without
@@ -27,10 +22,10 @@ from emofuse.protocol.examples import make_examples
 from emofuse.protocol.feature import FeatureConfig
 from emofuse.protocol.fitted import FittedFeature, feature_state
 from emofuse.protocol.fitting import fit_feature
-from emofuse.protocol.metrics import compute_metrics
 from emofuse.protocol.presence import require_some
 from emofuse.protocol.raw import RawInput, load_raw
 from emofuse.protocol.recipe import Recipe
+from emofuse.protocol.record import RunResult
 from emofuse.protocol.settings import TrainingConfig
 from emofuse.protocol.splits import Fold, group_of, protocol
 from emofuse.protocol.train import TrainedSystem, predict_probabilities, train_system
@@ -52,80 +47,6 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name!r}: {str(error).splitlines()[0]}") from None
     return device
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A system's test predictions on one fold under one seed.
-
-    Attributes:
-        system, fold, seed: Which run.
-        classes: Class names in the order of the probabilities.
-        n_parameters: Of the network.
-        seconds: Training time; a staged system's includes its parts.
-        best_epoch: The epoch that the selection chose.
-        history: One entry an epoch: loss and selection metrics.
-        ids, groups: Utterances and the speakers or dialogues that are resampled for intervals.
-        y_true: (n,) class indices.
-        y_prob: (n, n_classes).
-        cpu_seconds: Processor time of the training; 0 in a record that lacks it.
-    """
-
-    system: str
-    fold: str
-    seed: int
-    classes: tuple[str, ...]
-    n_parameters: int
-    seconds: float
-    best_epoch: int
-    history: list[dict[str, float]]
-    ids: tuple[str, ...]
-    groups: tuple[str, ...]
-    y_true: np.ndarray
-    y_prob: np.ndarray
-    cpu_seconds: float = 0.0
-
-    @cached_property
-    def metrics(self) -> dict[str, float]:
-        """All metrics on the test part."""
-        return compute_metrics(self.y_true, self.y_prob)
-
-    def save(self, folder: Path, fingerprint: str) -> None:
-        """Write ``run.json`` last, so that its presence means a complete run; a former one goes first."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.json").unlink(missing_ok=True)
-        columns: dict[str, Any] = {
-            "id": self.ids,
-            "group": self.groups,
-            "label": [self.classes[y] for y in self.y_true],
-        }
-        columns |= {name: self.y_prob[:, i].astype(np.float32) for i, name in enumerate(self.classes)}
-        partial = folder / "write.partial"
-        pq.write_table(pa.table(columns), partial)
-        partial.replace(folder / "predictions.parquet")
-        keep = ("system", "fold", "seed", "classes", "n_parameters", "seconds", "cpu_seconds", "best_epoch", "history")
-        meta = {key: getattr(self, key) for key in keep}
-        partial.write_text(json.dumps({"fingerprint": fingerprint, **meta, "metrics": self.metrics}, indent=1))
-        partial.replace(folder / "run.json")
-
-    @classmethod
-    def load(cls, folder: Path, fingerprint: str) -> "RunResult | None":
-        """The run that `save` wrote under the same fingerprint, or None."""
-        file = folder / "run.json"
-        meta = json.loads(file.read_text()) if file.exists() else {}
-        if meta.pop("fingerprint", None) != fingerprint:
-            return None
-        meta.pop("metrics")
-        table = pq.read_table(folder / "predictions.parquet")
-        classes = tuple(meta.pop("classes"))
-        return cls(
-            **meta,
-            classes=classes,
-            ids=tuple(table["id"].to_pylist()),
-            groups=tuple(table["group"].to_pylist()),
-            y_true=np.array([classes.index(name) for name in table["label"].to_pylist()]),
-            y_prob=np.stack([table[name].to_numpy() for name in classes], axis=1).astype(np.float64),
-        )
 
 
 class Inputs:

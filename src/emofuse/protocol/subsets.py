@@ -7,10 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from emofuse.protocol.benchmark import Plan, pooled
-from emofuse.protocol.run import RunResult
+from emofuse.protocol.benchmark import Plan
+from emofuse.protocol.record import RunResult
 from emofuse.protocol.splits import protocol
 from emofuse.protocol.statistics import bootstrap_ci, paired_bootstrap
+from emofuse.protocol.summary import pooled
 
 
 def summarise_subsets(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:

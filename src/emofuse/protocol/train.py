@@ -18,7 +18,8 @@ from emofuse.models.cma import CMAConfig
 from emofuse.models.inference import for_inference
 from emofuse.models.linear import LinearClassifier, LinearConfig
 from emofuse.models.minilm import MiniLMConfig
-from emofuse.models.mman import FROM_PARTS, MMAN, LateFusion, MMANConfig, StagedFusion
+from emofuse.models.mman import MMAN, LateFusion, MMANConfig
+from emofuse.models.staged import FROM_PARTS, StagedFusion
 from emofuse.models.text_cnn import TextCNNConfig
 from emofuse.protocol.batch_norm import recalibrate
 from emofuse.protocol.distributed import (
