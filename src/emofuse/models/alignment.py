@@ -54,6 +54,9 @@ class AlignmentAttention(nn.Module):
 class Alignment(nn.Module):
     """An LSTM a modality, the others aligned to the text, an LSTM over all of them.
 
+    The code that the authors' company publishes (Delta-ML/delta) is not followed: it has multi-head attention in the
+    place of the additive one, and goes on with the aligned speech alone; here, as in the paper, with speech and text.
+
     Where the paper is silent, we choose: of any two modalities or more, the text asks, or the last
     one where there is no text, and each other modality is aligned to it by an attention of its own.
     An utterance needs logits of its own, so the paper's maximum over time is left out. The sizes

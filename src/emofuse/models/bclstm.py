@@ -83,9 +83,14 @@ class BcLSTM(StagedFusion):
 
     As in the paper the levels are trained one after the other, level 1 on the labels by itself.
 
-    Where the paper is silent, we choose: sizes (300, as in Pan et al.'s cLSTMs, and 100), LSTM cells
-    without peepholes, dropout. A missing modality is a row of zeros at level 1; the utterances around
-    it still give it features.
+    The classes come from the softmax layer that both levels are trained with. The paper's figures do not: the
+    authors say beside their code that the paper has a support vector machine on the layer before it, and that
+    the code, which leaves it out as we do, scores somewhat less.
+
+    Where the paper is silent, we choose: sizes (300 and 100, as the authors' code at level 1; that code has a tanh
+    in the place of the dense layer's ReLU there, and 500 at level 2), LSTM cells without peepholes, one dropout
+    (the code's are 0.4 to 0.9). A missing modality is a row of zeros at level 1; the utterances around it still
+    give it features.
     """
 
     def __init__(self, config: BcLSTMConfig) -> None:

@@ -2,8 +2,8 @@
 
 Tsai et al., "Multimodal Transformer for Unaligned Multimodal Language Sequences", ACL 2019. Names
 in quotes are headings of the paper. There, a step is a word, a picture or a sound frame; here, an
-utterance of a conversation. With `context` ``both``, the paper's, an utterance's logits depend on
-the future: such a system cannot stream.
+utterance of a conversation. With `context` ``both`` nothing is masked, as in the paper's formula, and an
+utterance's logits depend on the future: such a system cannot stream.
 """
 
 import math
@@ -29,7 +29,8 @@ class MulTConfig(ConversationConfig):
         n_heads: Attention heads; they divide `d_model`.
         n_blocks: Blocks of each transformer.
         kernel: Width of the temporal convolution, in utterances; odd.
-        context: ``past``: convolution and attention see the utterances so far.
+        context: ``past``: convolution and attention see the utterances so far. The authors' code masks the future
+            in all attention unless it is told not to.
     """
 
     d_model: int = 40
@@ -121,10 +122,20 @@ class MulT(nn.Module):
     """Pairwise cross-modal transformers, self-attention over what each target gathered, logits.
 
     Where the paper is silent, we choose: residuals around the layer norms, one norm for both sides
-    of a block and a residual dense layer before the logits, as the authors' code has them (the
-    paper's block adds the normalised input). Every utterance keeps its own step instead of the last
-    one's. One dropout stands for the paper's three. A missing modality is a row of zeros that is
-    not asked.
+    of a block, Z^[0] with the features times sqrt(d) and a residual dense layer before the logits, as the
+    authors' code has them (the paper's block adds the normalised input). Every utterance keeps its own step
+    instead of the last one's. A missing modality is a row of zeros that is not asked.
+
+    How this differs from the authors' code (yaohungt/Multimodal-Transformer):
+
+    * it masks the future in every transformer by default, the self-attention over what was gathered included;
+      here `MulTConfig.context` decides for all of them;
+    * its self-attention transformers have at least three blocks, and scale their input and add positions to it
+      once more; here they have `n_blocks`, and positions are in Z^[0] alone;
+    * its defaults are five blocks of five heads of width 30, and a convolution of kernel 1, left out where the
+      features have that width already; ours are near the paper's Table 5;
+    * it drops attention weights, by modality, and the text before its convolution; one dropout stands for all
+      of its here, at the places that `MulTConfig` names.
     """
 
     def __init__(self, config: MulTConfig) -> None:

@@ -51,9 +51,11 @@ class TensorFusion(nn.Module):
 
     The paper's "Modality Embedding Subnetworks", "Tensor Fusion Layer", "Sentiment Inference Subnetwork".
 
-    Where the paper is silent, we choose: an utterance comes as one vector here, so the text's
-    sub-network is its two dense layers without the LSTM over words. A missing modality has zero
-    features, so that of the product what is left is the product of those that are there.
+    How this differs from the paper: an utterance comes as one vector here, so the text's sub-network is its two
+    dense layers without the LSTM over words; logits of the classes end it, as in the paper's five-class task.
+
+    Where the paper is silent, we choose: a missing modality has zero features, so that of the product what is left
+    is the product of those that are there.
     """
 
     def __init__(self, config: TensorFusionConfig) -> None:
