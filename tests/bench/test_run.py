@@ -47,10 +47,11 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def test_cold_start_by_the_command(bare: Path, tmp_path: Path) -> None:
+def test_a_child_measures_the_cold_start_by_the_command(bare: Path, tmp_path: Path) -> None:
     result = bench("cold_start", "--json", "--runs", 1, "--threads", 1, "--reference", bare, "--out", tmp_path / "out")
     entry = json.loads(result.stdout)["cold_start"]
-    assert entry["unit"] == "s"
+    assert entry["ours"] > 0
+    assert (entry["unit"], entry["threads"], entry["runs"], entry["reference"]) == ("s", 1, 1, None)
     assert entry["note"] == "no reference wav2vec2_base"
     assert set(entry["stages_ms"]) == {"python alone", "emofuse --help", "import emofuse", "first prediction"}
     assert entry["stages_ms"]["first prediction"] == pytest.approx(1000 * entry["ours"])
@@ -58,15 +59,8 @@ def test_cold_start_by_the_command(bare: Path, tmp_path: Path) -> None:
     saved = json.loads((tmp_path / "out" / "results.json").read_text())
     assert saved["cases"] == {"cold_start": entry}
     assert saved["settings"] == {"runs": 1, "threads": 1, "wait_policy": "PASSIVE"}
+    assert saved["roofline"] is None
     assert "| cold_start |" in (tmp_path / "out" / "results.md").read_text()
-
-
-def test_a_child_measures_a_case(tmp_path: Path) -> None:
-    result = run(Plan(["decode"], runs=1, threads=1, sizes=SMALL))
-    entry = result["cases"]["decode"]
-    assert entry["ours"] > 0
-    assert (entry["threads"], entry["runs"], entry["reference"]) == (1, 1, None)
-    assert result["roofline"] is None
 
 
 def test_children_get_their_threads_and_idle_ones_sleep(children: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,8 +70,8 @@ def test_children_get_their_threads_and_idle_ones_sleep(children: list[Any], mon
     assert [env["OMP_NUM_THREADS"] for _, env in children] == ["7", "1"]
     assert {env["OMP_WAIT_POLICY"] for _, env in children} == {"PASSIVE"}
     children.clear()
-    run(Plan(["decode"], threads=3))
-    assert [(job["threads"], env["OMP_NUM_THREADS"]) for job, env in children] == [(3, "3")]
+    run(Plan(["decode"], threads=3, sizes=SMALL))
+    assert [(job["threads"], job["sizes"], env["OMP_NUM_THREADS"]) for job, env in children] == [(3, SMALL, "3")]
 
 
 def test_a_case_whose_process_fails_is_told(children: list[Any]) -> None:

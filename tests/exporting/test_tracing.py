@@ -1,5 +1,6 @@
 """Graphs give what their networks give, at shapes that were not traced, with padding, without modalities, in pieces."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,11 @@ def checkpoint(name: str, **settings: Any) -> Checkpoint:
     return Checkpoint(name, config, model, tuple("abcd"), {key: {} for key in MODELS[name].modalities})
 
 
-def graph_of(given: Checkpoint) -> GraphNetwork:
-    return GraphNetwork(export_network(given), given.system)
+@cache
+def exported(name: str) -> tuple[Checkpoint, GraphNetwork]:
+    """A checkpoint and its graph, made once for all tests; neither may be changed."""
+    given = checkpoint(name)
+    return given, GraphNetwork(export_network(given), name)
 
 
 def inputs(given: Checkpoint, lengths: tuple[int, ...], seed: int = 0) -> dict[str, np.ndarray]:
@@ -90,8 +94,12 @@ def inputs(given: Checkpoint, lengths: tuple[int, ...], seed: int = 0) -> dict[s
 
 @pytest.mark.parametrize(("name", "settings"), VARIANTS)
 def test_a_graph_gives_what_its_network_gives(name: str, settings: dict[str, Any]) -> None:
-    given = checkpoint(name, **settings)
-    network, graph = plain_network(given), graph_of(given)
+    if settings:
+        given = checkpoint(name, **settings)
+        graph = GraphNetwork(export_network(given), name)
+    else:
+        given, graph = exported(name)
+    network = plain_network(given)
     assert (graph.level, graph.turns, graph.goes_on) == (network.level, network.turns, network.goes_on)
     assert graph.modalities == given.modalities
     for i, lengths in enumerate([(9, 3, 6, 1), (17,), (2, 2)]):  # none of them is traced, see BATCHES
@@ -111,8 +119,8 @@ def test_a_graph_gives_what_its_network_gives(name: str, settings: dict[str, Any
 
 @pytest.mark.parametrize("name", ["cma", "cma-text", "cma-speech", "minilm", "text-cnn", "face-cnn", "bc-lstm", "mult"])
 def test_padding_does_not_change_a_graph_s_logits(name: str) -> None:
-    given = checkpoint(name)
-    graph, together = graph_of(given), inputs(given, (9, 4))
+    given, graph = exported(name)
+    together = inputs(given, (9, 4))
     alone = {k: x[1:] for k, x in together.items()}
     for m in given.modalities:
         lengths = alone.get(f"{m}_lengths", alone.get("lengths"))
@@ -124,8 +132,8 @@ def test_padding_does_not_change_a_graph_s_logits(name: str) -> None:
 
 
 def test_a_modality_may_be_missing_from_a_row_or_from_all() -> None:
-    given = checkpoint("cma")
-    network, graph, x = plain_network(given), graph_of(given), inputs(given, (4, 3))
+    given, graph = exported("cma")
+    network, x = plain_network(given), inputs(given, (4, 3))
     x["speech_lengths"] = np.array([0, 3000])
     x["text_lengths"] = np.array([4, 0])
     np.testing.assert_allclose(graph(x).logits, network(x).logits, atol=2e-5)
@@ -137,8 +145,8 @@ def test_a_modality_may_be_missing_from_a_row_or_from_all() -> None:
 
 
 def test_too_short_a_clip_is_refused_as_the_network_refuses_it() -> None:
-    given = checkpoint("cma-speech")
-    network, graph = plain_network(given), graph_of(given)
+    given, graph = exported("cma-speech")
+    network = plain_network(given)
     encoder = given.model.speech_encoder
     least = encoder.least_steps  # type: ignore[union-attr]
     for n, fits in ((least, True), (least - 1, False)):
@@ -153,8 +161,8 @@ def test_too_short_a_clip_is_refused_as_the_network_refuses_it() -> None:
 
 @pytest.mark.parametrize("name", ["clstm-ef", "clstm-lf", "clstm-mma", "mman", "sc-lstm"])
 def test_a_conversation_in_pieces_is_the_whole(name: str) -> None:
-    given = checkpoint(name)
-    graph, whole = graph_of(given), inputs(given, (7,))
+    given, graph = exported(name)
+    whole = inputs(given, (7,))
     rng = np.random.default_rng(3)
     whole["present"] = rng.random((1, 7, 3)) < 0.7
     expected = plain_network(given)(whole).logits

@@ -246,7 +246,7 @@ def wait_for_shards(store: Path, n: int) -> None:
 @pytest.mark.parametrize(("end", "jobs"), [(signal.SIGKILL, 1), (signal.SIGINT, 1), (signal.SIGINT, 2)])
 def test_a_run_that_is_killed_goes_on(tmp_path: Path, fakes: ModuleType, end: signal.Signals, jobs: int) -> None:
     clips = make_clips(tmp_path / "clips", 30)
-    process = start_run(tmp_path, jobs, wait_s=0.1)
+    process = start_run(tmp_path, jobs, wait_s=0.4)  # seconds are left to kill it in, on a busy machine too
     wait_for_shards(tmp_path / "store", 2)
     process.send_signal(end)
     process.wait(30)

