@@ -11,8 +11,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: .venv/.demo-stamp
 	@.venv/bin/emofuse predict examples/hello.wav --text "I am so happy to see you, this is wonderful!"
 
+# Neighbours stay in one process, which makes what they share once.
 test: .venv/.dev-stamp
-	$(BIN)/python -m pytest -n 2 --ignore tests/e2e
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/e2e
 
 # The web page in a browser; its screenshots are left in runs/e2e.
 e2e: .venv/.dev-stamp
