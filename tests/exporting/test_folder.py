@@ -1,6 +1,8 @@
 """A model that was exported is used like any other: predicted with, scored, and refused where it has no place."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from safetensors.numpy import load_file
 from emofuse.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from emofuse.engine import open_trained
 from emofuse.errors import ConfigError, DataError
-from emofuse.exporting.folder import export_model, quantise
+from emofuse.exporting.folder import Exported, export_model, quantise
 from emofuse.exporting.tracing import export_network
 from emofuse.features.lexical import WordVectors
 from emofuse.graph import GRAPH, GraphNetwork
@@ -59,15 +61,29 @@ def in_context(folder: Path) -> Path:
     return saved(folder, "clstm-text", {"text": feature}, **sizes)
 
 
+def export(make: Callable[[Path], Path], folder: Path) -> tuple[Path, Path, Exported]:
+    """A checkpoint, its export, and what was said of it."""
+    (done,) = export_model(make(folder / "model"), folder / "out")
+    return folder / "model", folder / "out", done
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Exported]:
+    """CMA; a test that changes its folders takes a copy."""
+    return export(cma, tmp_path_factory.mktemp("cma"))
+
+
 @pytest.mark.parametrize("make", [cma, in_context])
-def test_it_predicts_what_the_checkpoint_predicts(tmp_path: Path, make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_predicts_what_the_checkpoint_predicts(
+    tmp_path: Path, exported: tuple[Path, Path, Exported], make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("emofuse.models.inference.has_bfloat16", lambda: False)  # it rounds more than is compared
-    (done,) = export_model(make(tmp_path / "model"), tmp_path / "out")
+    model, out, done = exported if make is cma else export(make, tmp_path)
     assert done.difference < 1e-5
-    assert {f.name for f in (tmp_path / "out").iterdir()} == {"config.json", "model.safetensors", GRAPH}
-    assert not has_weights(tmp_path / "out")
-    expected = load(tmp_path / "model").judge(UTTERANCES, "x")
-    found = load(tmp_path / "out").judge(UTTERANCES, "x")
+    assert {f.name for f in out.iterdir()} == {"config.json", "model.safetensors", GRAPH}
+    assert not has_weights(out)
+    expected = load(model).judge(UTTERANCES, "x")
+    found = load(out).judge(UTTERANCES, "x")
     assert any(p is not None for p in expected)
     for ours, theirs in zip(found, expected, strict=True):
         assert (ours is None) == (theirs is None)
@@ -77,9 +93,8 @@ def test_it_predicts_what_the_checkpoint_predicts(tmp_path: Path, make, monkeypa
             assert [m.weight for m in ours.moments] == pytest.approx([m.weight for m in theirs.moments], abs=2e-4)
 
 
-def test_what_was_known_of_it_stays_known(tmp_path: Path) -> None:
-    export_model(cma(tmp_path / "model"), tmp_path / "out")
-    before, after = load_checkpoint(tmp_path / "model"), load_checkpoint(tmp_path / "out")
+def test_what_was_known_of_it_stays_known(exported: tuple[Path, Path, Exported]) -> None:
+    before, after = (load_checkpoint(folder) for folder in exported[:2])
     for key in ("system", "model_config", "classes", "features", "temperature"):
         assert getattr(after, key) == getattr(before, key)
     assert after.provenance == {"seed": 1, "exported": {"format": "onnx", "weights": "float32"}}
@@ -121,17 +136,19 @@ def test_eight_bits_are_smaller_and_close(tmp_path: Path) -> None:
     assert set(a.received) == set(b.received)
 
 
-def test_a_folder_in_8_bits_says_so_and_how_far_it_is_off(tmp_path: Path) -> None:
-    model = cma(tmp_path / "model")
+def test_a_folder_in_8_bits_says_so_and_how_far_it_is_off(
+    tmp_path: Path, exported: tuple[Path, Path, Exported]
+) -> None:
+    model, whole, exactly = exported
+    shutil.copytree(whole, tmp_path / "out")  # what was exported may be replaced
     (done,) = export_model(model, tmp_path / "out", int8=True)
     assert 1e-6 < done.difference < 0.1
+    assert exactly.difference < done.difference
     assert load_checkpoint(tmp_path / "out").provenance["exported"]["weights"] == "int8"
     assert load(tmp_path / "out").judge(UTTERANCES, "x")[0] is not None
-    (again,) = export_model(model, tmp_path / "out")  # what was exported may be replaced
-    assert again.difference < done.difference
 
 
-def test_what_is_no_exported_model_is_left_alone(tmp_path: Path) -> None:
+def test_what_is_no_exported_model_is_left_alone(tmp_path: Path, exported: tuple[Path, Path, Exported]) -> None:
     model = cma(tmp_path / "model")
     before = load_file(model / "model.safetensors")
     other = tmp_path / "other"
@@ -143,18 +160,18 @@ def test_what_is_no_exported_model_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="exists and is not an exported model, give a new folder"):
             export_model(model, out)
     assert set(load_file(model / "model.safetensors")) == set(before)
-    export_model(model, tmp_path / "out")
     with pytest.raises(ConfigError, match="cma: was exported before; export the checkpoint"):
-        export_model(tmp_path / "out", tmp_path / "again")
+        export_model(exported[1], tmp_path / "again")
 
 
-def test_the_engine_has_to_fit_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = cma(tmp_path / "model")
-    export_model(model, tmp_path / "out")
+def test_the_engine_has_to_fit_the_folder(
+    exported: tuple[Path, Path, Exported], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out, _ = exported
     with pytest.raises(ConfigError, match=r"model: has no model.onnx for onnxruntime: emofuse export"):
         open_trained(model, "onnx")
     with pytest.raises(ConfigError, match="out: was exported and is run by onnxruntime alone"):
-        open_trained(tmp_path / "out", "torch")
+        open_trained(out, "torch")
     with pytest.raises(ConfigError, match="engine 'tpu': one of auto, torch, onnx"):
         open_trained(model, "tpu")  # type: ignore[arg-type]
     monkeypatch.setattr("emofuse.engine.find_spec", lambda name: None)
@@ -162,11 +179,13 @@ def test_the_engine_has_to_fit_the_folder(tmp_path: Path, monkeypatch: pytest.Mo
         open_trained(model)
     with pytest.raises(ConfigError, match=r"needs torch: .*, or take --engine onnx"):
         open_trained(model, "torch")
-    assert isinstance(open_trained(tmp_path / "out").network, GraphNetwork)
+    assert isinstance(open_trained(out).network, GraphNetwork)
 
 
-def test_a_graph_that_is_damaged_or_gone_is_said_in_one_line(tmp_path: Path) -> None:
-    export_model(cma(tmp_path / "model"), tmp_path / "out")
+def test_a_graph_that_is_damaged_or_gone_is_said_in_one_line(
+    tmp_path: Path, exported: tuple[Path, Path, Exported]
+) -> None:
+    shutil.copytree(exported[1], tmp_path / "out")
     graph = tmp_path / "out" / GRAPH
     graph.write_bytes(graph.read_bytes()[:1000])
     with pytest.raises(DataError, match=r"model.onnx: not an ONNX model that onnxruntime can run"):
