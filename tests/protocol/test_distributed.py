@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from emofuse.batching import IGNORE, Example
 from emofuse.errors import ConfigError, DataError
+from emofuse.interfaces import cli
+from emofuse.interfaces import train as train_command
 from emofuse.models import MODELS, build, make_config
 from emofuse.protocol.distributed import World, first_alone, joined, parallel, refuse_different, world
 from emofuse.protocol.settings import TrainingConfig
@@ -76,8 +78,8 @@ def staged() -> tuple[dict[str, Tensor], list[dict[str, float]]]:
     return dict(done.model.state_dict()), done.result.history
 
 
-def train_all(folder: Path) -> None:
-    """What each of the processes does; both leave their weights."""
+def train_all(folder: Path, arguments: list[str]) -> None:
+    """What each of the processes does, joined once: both leave their weights, then they do a command."""
     torch.set_num_threads(1)
     with joined("cpu"):
         for case in (*CASES, "staged"):
@@ -85,6 +87,9 @@ def train_all(folder: Path) -> None:
             name = f"{case}-{world().rank}"
             save_file(weights, folder / f"{name}.safetensors")
             (folder / f"{name}.json").write_text(json.dumps(numbers))
+        train_command.joined = nullcontext  # type: ignore[assignment]
+        sys.argv = ["emofuse", *arguments]
+        cli.main()
 
 
 @contextmanager
@@ -112,12 +117,14 @@ def children(pid: int) -> list[int]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     script = folder / "run.py"
-    script.write_text(
-        f"import pathlib, runpy\nrunpy.run_path({__file__!r})['train_all'](pathlib.Path({str(folder)!r}))\n"
-    )
+    arguments = [*write_command(folder), str(folder / "straight")]
+    call = f"pathlib.Path({str(folder)!r}), {arguments}"
+    script.write_text(f"import pathlib, runpy\nrunpy.run_path({__file__!r})['train_all']({call})\n")
     with started(str(script)) as process:
-        errors = process.communicate(timeout=200)[1]
+        output, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
+    (folder / "stdout").write_text(output)
+    (folder / "stderr").write_text(errors)
     return folder
 
 
@@ -179,32 +186,30 @@ main()
 """
 
 
-@pytest.fixture
-def command(tmp_path: Path) -> list[str]:
+def write_command(folder: Path) -> list[str]:
     """The arguments of a training of many short epochs, but for where to."""
     rng = np.random.default_rng(0)
     rows = ["id,label,dialogue,split,speech_features,text_features"]
     for i in range(36):
         y = int(rng.integers(4))
         for modality in ("speech", "text"):
-            np.save(tmp_path / f"{modality}{i}.npy", (rng.normal(size=4) + np.eye(4)[y]).astype(np.float32))
+            np.save(folder / f"{modality}{i}.npy", (rng.normal(size=4) + np.eye(4)[y]).astype(np.float32))
         label = ("angry", "happy", "neutral", "sad")[y]
         rows.append(f"{i},{label},d{i // 4},{('train', 'train', 'test')[i // 4 % 3]},speech{i}.npy,text{i}.npy")
-    (tmp_path / "corpus.csv").write_text("\n".join(rows))
-    (tmp_path / "recipe.toml").write_text(RECIPE)
-    return ["train", str(tmp_path / "recipe.toml"), "--data", str(tmp_path / "corpus.csv"), "--device", "cpu", "--out"]
+    (folder / "corpus.csv").write_text("\n".join(rows))
+    (folder / "recipe.toml").write_text(RECIPE)
+    return ["train", str(folder / "recipe.toml"), "--data", str(folder / "corpus.csv"), "--device", "cpu", "--out"]
 
 
-def test_a_killed_rank_ends_the_run_and_the_same_command_goes_on(tmp_path: Path, command: list[str]) -> None:
-    with started("-m", "emofuse", *command, str(tmp_path / "straight")) as straight:
-        output, errors = straight.communicate(timeout=200)
-    assert "FutureWarning" not in errors
-    assert straight.returncode == 0, errors
+def test_one_of_the_processes_tells_how_it_goes(trained: Path) -> None:
+    output, errors = ((trained / name).read_text() for name in ("stdout", "stderr"))
     assert output.count("wrote ") == output.count("in 2 processes, on cpu") == 1
-    assert errors.count("clstm-ef epoch 15,") == 1  # one of the two tells
+    assert errors.count("clstm-ef epoch 15,") == 1
 
+
+def test_a_killed_rank_ends_the_run_and_the_same_command_goes_on(tmp_path: Path, trained: Path) -> None:
     (tmp_path / "dies.py").write_text(DIES)
-    again = [*command, str(tmp_path / "model")]
+    again = [*write_command(tmp_path), str(tmp_path / "model")]
     with started(str(tmp_path / "dies.py"), *again) as killed:
         killed.communicate(timeout=200)
     assert killed.returncode != 0
@@ -215,7 +220,8 @@ def test_a_killed_rank_ends_the_run_and_the_same_command_goes_on(tmp_path: Path,
     with started("-m", "emofuse", *again) as resumed:
         errors = resumed.communicate(timeout=200)[1]
     assert resumed.returncode == 0, errors
-    found, expected = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "straight"))
+    assert "FutureWarning" not in errors
+    found, expected = (load_file(folder / "model.safetensors") for folder in (tmp_path / "model", trained / "straight"))
     assert set(found) == set(expected)
     for key, value in expected.items():
         assert torch.equal(found[key], value), key
@@ -223,8 +229,17 @@ def test_a_killed_rank_ends_the_run_and_the_same_command_goes_on(tmp_path: Path,
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
-def test_two_gpus_train_what_one_processor_trains(tmp_path: Path, command: list[str]) -> None:
-    few = [*command[:-3], "--device", "cuda", "--set", "training.max_epochs=3", "--set", "model.dropout=0.0", "--out"]
+def test_two_gpus_train_what_one_processor_trains(tmp_path: Path) -> None:
+    few = [
+        *write_command(tmp_path)[:-3],
+        "--device",
+        "cuda",
+        "--set",
+        "training.max_epochs=3",
+        "--set",
+        "model.dropout=0.0",
+        "--out",
+    ]
     with started("-m", "emofuse", *few, str(tmp_path / "gpus")) as process:
         output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
