@@ -94,9 +94,9 @@ def test_predictions_after_a_killed_command_and_a_killed_worker_are_one_row_an_u
     command = ["-m", "emofuse", "predict", tmp_path / "clips", "--ray", "auto", "--jobs", 2, "--out", tmp_path / "out"]
 
     with started(*command) as first:
-        wait_for(first, lambda: len(list(parts.glob("part-*"))) >= 3)
+        wait_for(first, lambda: any(parts.glob("part-*")))
     before = {path: path.stat().st_mtime_ns for path in parts.glob("part-*")}
-    assert 3 <= len(before) < 30
+    assert 0 < len(before) < 30
     (parts / "_part-1.parquet.2.partial").write_bytes(b"PAR1")  # as a process that is killed at it leaves it
 
     with started(*command) as second:
