@@ -6,7 +6,6 @@ import torch
 from emofuse.errors import ConfigError
 from emofuse.models import MODELS, build, make_config, n_parameters
 from emofuse.models.cma import CMA, CMAConfig, CrossModalBlock
-from emofuse.models.conv_block import ConvBlock
 
 SYSTEMS = [name for name, entry in MODELS.items() if entry.config is CMAConfig]
 SMALL = {"n_classes": 3, "n_bins": 6, "filters": (4, 6, 8), "word_dim": 5, "d_model": 8, "n_heads": 2, "dropout": 0.0}
@@ -141,18 +140,6 @@ def test_weights_are_those_that_forward_uses():
     mask = torch.tensor([[True, True, True, True, False]])
     expected = x + block.weights(x, context, mask) @ block.norm_context(context)
     torch.testing.assert_close(block(x, context, mask), expected)
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_a_conv_block_is_the_four_layers_of_the_paper(training):
-    block = ConvBlock(2, 3, kernel=5, stride=2, pool=4, pool_stride=2).train(training)
-    norm = torch.nn.BatchNorm1d(3).train(training)
-    layers = torch.nn.Sequential(block.conv, norm, torch.nn.ReLU(), torch.nn.MaxPool1d(4, 2))
-    x = torch.randn(4, 2, 40)
-    y, lengths = block(x[:, :, None].to(memory_format=torch.channels_last), torch.full((4,), 40))
-    torch.testing.assert_close(y[:, :, 0], layers(x))
-    assert lengths.tolist() == [y.shape[3]] * 4
-    torch.testing.assert_close(block.norm.running_var, norm.running_var)
 
 
 def test_ten_seconds_give_311_frames():
