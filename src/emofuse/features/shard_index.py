@@ -20,7 +20,7 @@ COLUMNS = ("high", "low", "shard", "first_row", "n_rows", "crc32")
 Columns = dict[str, np.ndarray]
 """A (part of an) index: the arrays named by `COLUMNS`, sorted by (high, low), no key twice."""
 
-_DTYPES = {"U8": "u1", "U32": "<u4", "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4"}
+_DTYPES = {"U8": "u1", "U32": "<u4", "U64": "<u8", "I16": "<i2", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
 
 
 def map_tensors(path: Path) -> tuple[Columns, dict[str, str]]:

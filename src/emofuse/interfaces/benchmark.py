@@ -1,5 +1,7 @@
 """``emofuse benchmark``: systems over folds and seeds, with progress, and where the report is."""
 
+import shutil
+
 from emofuse.progress import progress as progress_bar
 from emofuse.protocol.benchmark import Plan, Session, run_all
 from emofuse.protocol.report import write_report
@@ -25,6 +27,7 @@ def run(plan: Plan) -> None:
             progress.update(task, advance=int(event.startswith("done ")), description=event.removeprefix("done "))
 
         results = run_all(session, on_event)
+    shutil.rmtree(plan.out / "state" / "audio", ignore_errors=True)
     report = summarise(plan, results) | summarise_subsets(plan, results)
     write_report(plan.out, report, results, recipe)
     metric, marker = report["primary_metric"], " (selected on test)" if plan.selection == "test" else ""

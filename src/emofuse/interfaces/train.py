@@ -33,16 +33,21 @@ def run(plan: Plan, system: str | None, fold: str | None) -> None:
         fold_run = _fold_run(plan, fold)
         if world().is_first:
             _announce(plan, name, fold_run)
-        if plan.features is not None:
-            with first_alone():  # extracts what the store lacks, which the others then find
+        if plan.features is not None or plan.audio is not None:
+            with first_alone():  # extracts and decodes what is not there yet, which the others then find
                 for modality, config in plan.recipe.feature_configs(name).items():
                     fold_run.inputs.raw(modality, config)
-        state = plan.out.with_name(f"{plan.out.name}.state.partial")
+        state = state_folder(plan.out)
         run_state = state / f"{fold_run.fold.name}-{plan.seeds[0]}-{plan.fingerprint}"
         done = _train(plan, name, fold_run, run_state)
         if world().is_first:
             _conclude(plan, name, fold_run, done)
             shutil.rmtree(state, ignore_errors=True)
+
+
+def state_folder(out: Path) -> Path:
+    """What a training that is to be resumed is kept in until it is done."""
+    return out.with_name(f"{out.name}.state.partial")
 
 
 def _fold_run(plan: Plan, fold: str | None) -> FoldRun:

@@ -78,6 +78,11 @@ def stream_audio(path: Path, block_s: float = 30.0) -> Iterator[np.ndarray]:
         raise DataError(problems[0])
 
 
+def root_mean_square(waveform: np.ndarray) -> float:
+    """Of float32 (n_samples,)."""
+    return float(np.sqrt(np.mean(waveform**2)))
+
+
 class AudioSpool:
     """The waveform of a file, decoded once and read in any order; what is long lies on disk, not in memory.
 

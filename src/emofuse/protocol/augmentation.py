@@ -8,7 +8,7 @@ import numpy as np
 
 from emofuse.example import Example
 from emofuse.features.augment import DEFAULT, augment
-from emofuse.media.audio import SAMPLE_RATE
+from emofuse.media.audio import SAMPLE_RATE, root_mean_square
 from emofuse.protocol.feature import FeatureConfig, pool_rows, speech_steps
 from emofuse.protocol.fitted import FittedFeature
 
@@ -47,11 +47,11 @@ class Augmenter:
         if rng.random() >= self.share:
             return example
         (utterance,) = example.ids
-        heard = self._cut(self.waveforms[utterance], rng)
+        heard = np.asarray(self._cut(self.waveforms[utterance], rng))
         changed = augment(heard, rng, self._clips)
         if self.feature.config.level == "rms":
             # The clip was brought to its level as a whole; the stretch keeps the share that it had of it.
-            changed = changed * np.float32(_rms(heard) / max(_rms(changed), 1e-9))
+            changed = changed * np.float32(root_mean_square(heard) / max(root_mean_square(changed), 1e-9))
         (speech,) = self.feature.transform([self._raw(changed)])
         return replace(example, inputs={**example.inputs, "speech": speech})
 
@@ -67,7 +67,3 @@ class Augmenter:
         """What is projected: samples, spectra, or a feature of `EXTRACTORS` computed anew."""
         config, extractor = self.feature.config, self.feature.extractor
         return speech_steps(waveform, config) if extractor is None else pool_rows(extractor(waveform), config)
-
-
-def _rms(waveform: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(waveform**2)))

@@ -44,6 +44,7 @@ class Plan:
         features: Folder of the feature store; None: extracted features are computed for this run alone.
         subsets: Test each fused system also with every proper subset of its modalities.
         ray: Address of a Ray cluster whose tasks the jobs are, see `Cluster`; None: processes here.
+        audio: Folder of decoded sound, see `emofuse.extraction.decoded`; None: every process has its own in memory.
     """
 
     recipe: Recipe
@@ -56,6 +57,7 @@ class Plan:
     features: Path | None = None
     subsets: bool = False
     ray: str | None = None
+    audio: Path | None = None
 
     def run_folder(self, name: str, fold: str, seed: int) -> Path:
         """Folder of one run's record."""
@@ -72,6 +74,16 @@ class Plan:
         return self.recipe.fingerprint(self.selection)
 
 
+def audio_folder(given: str | None, features: Path | None, state: Path) -> Path | None:
+    """Where decoded sound is kept: in the folder `given`, with the extracted features, or with a run's state.
+
+    A run removes its state when it is done; recordings are not left where nobody has asked for them. ``off``: None.
+    """
+    if given is not None:
+        return None if given == "off" else Path(given)
+    return (features or state) / "audio"
+
+
 class Session:
     """A plan with its corpus and inputs loaded: what one process works with."""
 
@@ -86,7 +98,7 @@ class Session:
         if plan.recipe.other_labels == "context":
             used |= set(with_context(used, self.corpus.utterances))
         chosen = [u for u in self.corpus.utterances if u.id in used]
-        self.inputs = Inputs(plan.recipe, self.corpus, chosen, plan.features)
+        self.inputs = Inputs(plan.recipe, self.corpus, chosen, plan.features, plan.audio)
 
     def folds(self, seed: int) -> list[Fold]:
         """Folds under a seed."""
@@ -225,6 +237,7 @@ def _run_on_ray(plan: Plan, tasks: Sequence[tuple[int, int]], on_event: Callable
     assert plan.ray is not None
     there = replace(plan, data=plan.data.absolute(), out=plan.out.absolute())
     there = replace(there, features=None if plan.features is None else plan.features.absolute())
+    there = replace(there, audio=None if plan.audio is None else plan.audio.absolute())
     done: dict[int, list[RunResult]] = {}
     for number, results in run_tasks(Cluster(plan.ray, plan.jobs), _ray_work, [(there, *task) for task in tasks]):
         done[number] = results

@@ -10,7 +10,7 @@ from emofuse.extractors import EXTRACTORS, make_extractor
 from emofuse.features.acoustic import log_mel_spectrogram, log_power_spectrogram, mel_filters
 from emofuse.features.extractor import Extractor, side_by_side
 from emofuse.features.functionals import functionals
-from emofuse.media.audio import SAMPLE_RATE
+from emofuse.media.audio import SAMPLE_RATE, root_mean_square
 
 
 class FeatureConfig(BaseModel):
@@ -102,11 +102,16 @@ def extractor_of(config: FeatureConfig) -> Extractor:
     return side_by_side(*made) if config.beside else made[0]
 
 
+def gain(rms: float, config: FeatureConfig) -> float:
+    """What brings a waveform of this root mean square to the level that the model hears."""
+    return 0.1 / max(rms, 1e-4) if config.level == "rms" else 1.0
+
+
 def at_level(waveform: np.ndarray, config: FeatureConfig) -> np.ndarray:
     """The first `max_s` seconds of a waveform, at the level that the model hears."""
     waveform = waveform[: round(config.max_s * SAMPLE_RATE)]
     if config.level == "rms":
-        waveform = waveform * (0.1 / max(float(np.sqrt(np.mean(waveform**2))), 1e-4))
+        waveform = waveform * gain(root_mean_square(waveform), config)
     return waveform.astype(np.float32)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import numpy as np
 from safetensors.torch import load_file
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
 from emofuse.extraction import extract, load_features
+from emofuse.extraction.decoded import Clip, decoded
 from emofuse.extractors import make_extractor
 from emofuse.features import hub
 from emofuse.features.extractor import Extractor
@@ -23,7 +25,7 @@ from emofuse.media.audio import read_audio
 from emofuse.media.image import read_face
 from emofuse.models.minilm import rename_bert
 from emofuse.progress import progress
-from emofuse.protocol.feature import FeatureConfig, extractors_of, pool_rows, speech_array
+from emofuse.protocol.feature import FeatureConfig, extractors_of, gain, pool_rows, speech_array, speech_steps
 from emofuse.protocol.presence import lacking
 
 
@@ -130,9 +132,28 @@ def _raw_array(
     if config.kind == "face":
         assert u.image is not None
         return read_face(u.image, u.tile)[None]
+    return speech_array(read_audio(*_clip(u)), config)
+
+
+def _clip(u: Utterance) -> Clip:
     path = u.audio or u.video
     assert path is not None
-    return speech_array(read_audio(path, u.media_start_s, u.media_end_s), config)
+    return Clip(path, u.media_start_s, u.media_end_s)
+
+
+def _from_decoded(
+    utterances: Sequence[Utterance], corpus: Corpus, config: FeatureConfig, folder: Path
+) -> dict[str, np.ndarray]:
+    """Waveforms that stay on disk until a batch is made of them, or what is computed of them."""
+    with progress(transient=True) as bar:
+        task = bar.add_task("decoding speech", total=len(utterances))
+        clips = [_clip(u) for u in utterances]
+        waveforms = decoded(clips, folder, corpus.name, config.max_s, lambda: bar.advance(task))
+    at_level = [waveform.times(gain(waveform.rms, config)) for waveform in waveforms]
+    if config.kind == "waveform":
+        # All that training does with one it does as with an array: ask for its length, cut it, copy it into a batch.
+        return {u.id: cast(np.ndarray, w) for u, w in zip(utterances, at_level, strict=True)}
+    return {u.id: speech_steps(np.asarray(w), config) for u, w in zip(utterances, at_level, strict=True)}
 
 
 def read_raw(
@@ -142,10 +163,11 @@ def read_raw(
     config: FeatureConfig,
     vectors: WordVectors | WordPieces | None,
     store: Path | None = None,
+    audio: Path | None = None,
 ) -> dict[str, np.ndarray]:
     """One modality of many utterances, by id; shows its progress on stderr where files are read.
 
-    Utterances that have nothing to make it of, see `lacking`, are left out.
+    Utterances that have nothing to make it of, see `lacking`, are left out. `store` and `audio` as `load_raw` has them.
 
     Raises:
         DataError: A file cannot be read, or a feature that must be finite is not; the message names
@@ -157,6 +179,8 @@ def read_raw(
         return {}
     if config.kind == "extract":
         return _extracted(utterances, corpus, modality, config, store)
+    if audio is not None and config.kind in ("waveform", "spectrogram"):
+        return _from_decoded(utterances, corpus, config, audio)
     arrays: dict[str, np.ndarray] = {}
     quiet = config.kind not in ("waveform", "spectrogram", "face")
     with nullcontext() if quiet else progress(transient=True) as bar:
@@ -170,11 +194,17 @@ def read_raw(
 
 
 def load_raw(
-    utterances: Sequence[Utterance], corpus: Corpus, modality: str, config: FeatureConfig, store: Path | None = None
+    utterances: Sequence[Utterance],
+    corpus: Corpus,
+    modality: str,
+    config: FeatureConfig,
+    store: Path | None = None,
+    audio: Path | None = None,
 ) -> RawInput:
     """Read and compute everything that is the same in every fold; errors as `read_raw`, or if nothing has the modality.
 
     Extracted features are looked up in the feature store `store`, and added to it; None: computed for this time.
+    Decoded sound is kept in the folder `audio`, see `emofuse.extraction.decoded`; None: in memory.
     """
     lacks = lacking(utterances, modality, config.kind)
     if len(lacks) == len(utterances):
@@ -184,4 +214,4 @@ def load_raw(
     if config.kind in ("words", "text-cnn", "wordpieces"):
         load = load_wordpieces if config.kind == "wordpieces" else load_vectors
         vectors = load(config, [u.text for u in utterances if u.text])
-    return RawInput(read_raw(utterances, corpus, modality, config, vectors, store), vectors, lacks)
+    return RawInput(read_raw(utterances, corpus, modality, config, vectors, store, audio), vectors, lacks)

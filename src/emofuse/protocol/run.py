@@ -53,10 +53,15 @@ class Inputs:
     """Raw inputs of a corpus, read once and shared by folds and seeds."""
 
     def __init__(
-        self, recipe: Recipe, corpus: Corpus, utterances: Sequence[Utterance], store: Path | None = None
+        self,
+        recipe: Recipe,
+        corpus: Corpus,
+        utterances: Sequence[Utterance],
+        store: Path | None = None,
+        audio: Path | None = None,
     ) -> None:
-        """`utterances` are those that some fold uses, context too; `store` is the feature store, where there is one."""
-        self.recipe, self.corpus, self.utterances, self.store = recipe, corpus, utterances, store
+        """`utterances` are those that some fold uses, context too; `store` and `audio` as `load_raw` has them."""
+        self.recipe, self.corpus, self.utterances, self.store, self.audio = recipe, corpus, utterances, store, audio
         self.by_id = {u.id: u for u in utterances}
         self._raw: dict[tuple[str, FeatureConfig], RawInput] = {}
 
@@ -64,7 +69,7 @@ class Inputs:
         """The raw input of a modality, computed at its first use."""
         key = (modality, config)
         if key not in self._raw:
-            self._raw[key] = load_raw(self.utterances, self.corpus, modality, config, self.store)
+            self._raw[key] = load_raw(self.utterances, self.corpus, modality, config, self.store, self.audio)
         return self._raw[key]
 
 

@@ -20,6 +20,14 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Change a recipe's 
 Features = Annotated[
     Path | None, typer.Option("--features", help="Feature store: extracted features are looked up in it and added.")
 ]
+AudioCache = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR|off",
+        help="Folder of decoded sound; off: in memory.",
+        show_default="in --features, else beside --out until done",
+    ),
+]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="1; with --ray one a CPU")]
 Ray = Annotated[
     str | None, typer.Option(metavar="auto|ADDRESS", help="Work on a Ray cluster; auto: one here, started if need be.")

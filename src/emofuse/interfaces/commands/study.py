@@ -1,12 +1,13 @@
 """``emofuse train``, ``evaluate`` and ``benchmark``: systems on corpora."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from emofuse.interfaces.commands.options import Data, Device, Features, Jobs, Out, Ray, Selection, Set
+from emofuse.interfaces.commands.options import AudioCache, Data, Device, Features, Jobs, Out, Ray, Selection, Set
 from emofuse.interfaces.threads import use_one_thread
 
 
@@ -21,15 +22,16 @@ def train(
     selection: Annotated[Selection, typer.Option(help="What chooses the epoch.")] = Selection.dev,
     device: Device = "auto",
     store: Features = None,
+    audio_cache: AudioCache = None,
 ) -> None:
     """Train one system on one fold and write a checkpoint; run again after an interruption to go on."""
-    from emofuse.interfaces.train import run
-    from emofuse.protocol.benchmark import Plan
+    from emofuse.interfaces.train import run, state_folder
+    from emofuse.protocol.benchmark import Plan, audio_folder
     from emofuse.protocol.recipe import load_recipe
 
     use_one_thread()
     plan = Plan(load_recipe(recipe, assignments or []), data, out, (seed,), selection.value, device, features=store)
-    run(plan, system, fold)
+    run(replace(plan, audio=audio_folder(audio_cache, store, state_folder(out))), system, fold)
 
 
 def evaluate(
@@ -71,11 +73,12 @@ def benchmark(
     assignments: Set = None,
     device: Device = "auto",
     store: Features = None,
+    audio_cache: AudioCache = None,
 ) -> None:
     """Run every system of one or more recipes over folds and seeds; run again after an interruption to go on."""
     from emofuse.corpora.merge import part_folder
     from emofuse.interfaces.benchmark import run
-    from emofuse.protocol.benchmark import Plan
+    from emofuse.protocol.benchmark import Plan, audio_folder
     from emofuse.protocol.recipe import load_recipe
 
     plans = []
@@ -83,8 +86,9 @@ def benchmark(
         single = len(recipes) == 1
         folder = out if out is not None and single else (out or Path("runs")) / recipe.name
         source = data if single or "+" in recipe.corpus else part_folder(data, recipe.corpus)
+        audio = audio_folder(audio_cache, store, folder / "state")
         plans.append(
-            Plan(recipe, source, folder, tuple(range(seeds)), selection.value, device, jobs, store, subsets, ray)
+            Plan(recipe, source, folder, tuple(range(seeds)), selection.value, device, jobs, store, subsets, ray, audio)
         )
     use_one_thread()
     for plan in plans:
