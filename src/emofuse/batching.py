@@ -26,9 +26,16 @@ class Batch:
     votes: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on a device."""
-        inputs = {k: v.to(device) for k, v in self.inputs.items()}
-        return Batch(inputs, self.labels.to(device), self.ids, None if self.votes is None else self.votes.to(device))
+        """The same batch on a device; lengths stay in the memory of the processor, see `length_mask`.
+
+        A GPU is not waited for: it copies from pages that cannot be moved while the processor goes on.
+        """
+
+        def there(tensor: Tensor) -> Tensor:
+            return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+        inputs = {k: v if k.endswith("lengths") else there(v) for k, v in self.inputs.items()}
+        return Batch(inputs, there(self.labels), self.ids, None if self.votes is None else there(self.votes))
 
 
 def collate(examples: Sequence[Example], level: str) -> Batch:

@@ -174,8 +174,11 @@ def test_wrong_settings_are_refused(name, settings, message):
 def test_context_mask_by_hand():
     lengths, there = torch.tensor([3]), torch.tensor([[True, False, True, True]])
     valid = [[1, 0, 1, 0]] * 4  # the second lacks the modality, the fourth is padding
-    assert context_mask(lengths, 4, "both", there)[0].int().tolist() == valid
-    assert context_mask(lengths, 4, "past", there)[0].int().tolist() == [[1, 0, 0, 0]] * 2 + [[1, 0, 1, 0]] * 2
+    assert context_mask(lengths, torch.zeros(len(lengths), 4, 1), "both", there)[0].int().tolist() == valid
+    assert (
+        context_mask(lengths, torch.zeros(len(lengths), 4, 1), "past", there)[0].int().tolist()
+        == [[1, 0, 0, 0]] * 2 + [[1, 0, 1, 0]] * 2
+    )
 
 
 def test_masked_softmax_by_hand():

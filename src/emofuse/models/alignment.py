@@ -88,7 +88,7 @@ class Alignment(nn.Module):
         for i, m in enumerate(self.modalities):
             if m != self.asking:
                 there = None if present is None else present[..., i]
-                mask = context_mask(lengths, h.shape[1], self.context, there)
+                mask = context_mask(lengths, h, self.context, there)
                 aligned.append(self.attention[m](h, states[m], mask))
         fused = self.fusion(self.dropout(torch.cat([*aligned, h], dim=-1)), lengths)
         return self.output(self.dropout(fused))

@@ -41,17 +41,19 @@ class ConvBlock(nn.Module):
         convolved, pooled = self.n_frames(lengths)
         # The paper's order is ReLU, then pooling: the same values, as both are monotone, on half as many of them.
         of_all = self.norm.over_ranks  # whose statistics need the samples of other processes
-        if self.training and x.shape[1] == 1 and x.is_cpu and not x.requires_grad and not of_all:
+        eager = not torch.compiler.is_compiling()  # a compiler fuses the layers itself
+        if self.training and x.shape[1] == 1 and x.is_cpu and not x.requires_grad and eager and not of_all:
             weight, bias = folded_weights(self.conv, self.norm, x[:, 0, 0], convolved)
             sizes = (self.kernel, self.stride, self.pool_size, self.pool_stride)
             x = clip_by_clip(x[:, 0, 0], weight, bias, sizes)
         else:
             x = F.conv2d(x, self.conv.weight[:, :, None], self.conv.bias, (1, self.stride), (0, self.kernel // 2))
-            x = masked_batch_norm(self.norm, x, length_mask(convolved, x.shape[3]))
+            x = masked_batch_norm(self.norm, x, convolved)
             x = torch.relu(F.max_pool2d(x, (1, self.pool_size), (1, self.pool_stride)))
-        mask = length_mask(pooled, x.shape[3])
         # The next convolution must see zeros behind the end, as it would without padding.
-        return (x * mask[:, None, None] if torch.onnx.is_in_onnx_export() or not bool(mask.all()) else x), pooled
+        if torch.onnx.is_in_onnx_export() or int(pooled.min()) < x.shape[3]:
+            x = x * length_mask(pooled, x.shape[3], x.device)[:, None, None]
+        return x, pooled
 
 
 def frames_left(blocks: Iterable[nn.Module], lengths: Tensor) -> Tensor:

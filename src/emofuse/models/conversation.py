@@ -60,18 +60,20 @@ def visible(
     shown = {}
     for i, m in enumerate(modalities):
         if m in features:
-            there = length_mask(lengths, features[m].shape[1])
+            there = length_mask(lengths, features[m].shape[1], features[m].device)
             there = there if present is None else there & present[..., i]
             shown[m] = features[m].masked_fill(~there[..., None], 0.0)
     return shown
 
 
-def context_mask(lengths: Tensor, n_steps: int, context: Context, there: Tensor | None = None) -> Tensor:
+def context_mask(lengths: Tensor, x: Tensor, context: Context, there: Tensor | None = None) -> Tensor:
     """Which utterance may ask which: (batch, n_steps asking, n_steps asked), True where it may.
 
-    `there`, (batch, n_steps), is False where the asked modality is missing.
+    `x`, (batch, n_steps, dim), says how many there are; `there`, (batch, n_steps), is False where the asked modality
+    is missing.
     """
-    valid = length_mask(lengths, n_steps)
+    n_steps = x.shape[1]
+    valid = length_mask(lengths, n_steps, x.device)
     valid = valid if there is None else valid & there
     mask = valid[:, None].expand(-1, n_steps, -1)
     return mask.tril() if context == "past" else mask

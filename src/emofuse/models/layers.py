@@ -27,8 +27,13 @@ def check_sizes(config: Any, *names: str) -> None:
         raise ConfigError(f"d_model {config.d_model} is not a multiple of n_heads {config.n_heads}")
 
 
-def length_mask(lengths: Tensor, n_steps: int) -> Tensor:
-    """(batch,) -> (batch, n_steps), True where a step is valid."""
+def length_mask(lengths: Tensor, n_steps: int, device: torch.device | None = None) -> Tensor:
+    """(batch,) -> (batch, n_steps), True where a step is valid; on a device, None: that of the lengths.
+
+    Lengths may stay in the memory of the processor while a batch is on a GPU: what depends on them, such as whether
+    anything is padded, is then known without waiting for the GPU.
+    """
+    lengths = lengths.to(device or lengths.device, non_blocking=True)
     return torch.arange(n_steps, device=lengths.device)[None, :] < lengths[:, None]
 
 
@@ -54,9 +59,10 @@ def encode_present(
         return empty, torch.zeros(batch_size, 1, dtype=torch.bool, device=empty.device)
     rows = lengths.nonzero()[:, 0]
     if len(rows) < batch_size:
-        x, lengths = x[rows], lengths[rows]
+        lengths, rows = lengths[rows], rows.to(x.device, non_blocking=True)
+        x = x[rows]
     states, n_steps = encoder(x, lengths)
-    mask = length_mask(n_steps, states.shape[1])
+    mask = length_mask(n_steps, states.shape[1], states.device)
     if len(rows) < batch_size:
         states = states.new_zeros(batch_size, *states.shape[1:]).index_copy(0, rows, states)
         mask = mask.new_zeros(batch_size, mask.shape[1]).index_copy(0, rows, mask)
@@ -96,8 +102,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         from torch.distributed.nn.functional import all_reduce  # which some builds of torch lack
 
         counted = x.new_ones(()) if mask is None else mask[:, None, None].to(x.dtype)
-        here = x.new_tensor([x.numel() / x.shape[1] if mask is None else int(mask.sum())], dtype=torch.float32)
-        n = all_reduce(here)
+        n_here = x.new_tensor(x.numel() / x.shape[1]) if mask is None else mask.sum()
+        n = all_reduce(n_here.float()[None])
         mean = all_reduce((x * counted).float().sum((0, 2, 3))) / n
         centred = x - mean[:, None, None]
         variance = all_reduce((centred.square() * counted).sum((0, 2, 3))) / n
@@ -106,8 +112,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
-def masked_batch_norm(norm: nn.BatchNorm2d, x: Tensor, mask: Tensor) -> Tensor:
-    """Batch normalisation over valid steps only: (batch, channels, 1, time), (batch, time) -> as x.
+def masked_batch_norm(norm: nn.BatchNorm2d, x: Tensor, lengths: Tensor) -> Tensor:
+    """Batch normalisation over valid steps only: (batch, channels, 1, time), (batch,) -> as x.
 
     In training, padded steps would shift the batch statistics, so that a clip's logits depended on
     how long its neighbours are.
@@ -119,10 +125,11 @@ def masked_batch_norm(norm: nn.BatchNorm2d, x: Tensor, mask: Tensor) -> Tensor:
     `x` is four-dimensional so that it can be in torch's channels-last layout; see `CMA`'s blocks.
     """
     if norm.training and isinstance(norm, GlobalBatchNorm2d) and norm.over_ranks:
-        return norm.over_all(x, mask)
-    if not norm.training or bool(mask.all()):
+        return norm.over_all(x, length_mask(lengths, x.shape[3], x.device))
+    if not norm.training or int(lengths.min()) == x.shape[3]:
         return norm(x)
-    n, n_all = int(mask.sum()), mask.numel()
+    mask = length_mask(lengths, x.shape[3], x.device)
+    n, n_all = int(lengths.sum()), mask.numel()
     mean = mask.flatten().to(x.dtype) @ x.permute(0, 2, 3, 1).flatten(0, 2) / n
     x = torch.where(mask[:, None, None], x, mean[:, None, None])
     batch_mean, batch_var = torch.zeros_like(norm.bias), torch.zeros_like(norm.bias)
@@ -163,7 +170,7 @@ class PaddedLSTM(nn.LSTM):
         With `memory` the sequences go on where those of the last call with it ended, and nothing in `x` may be
         padding. The states in it are replaced, not changed: a shallow copy keeps what was.
         """
-        mask = length_mask(lengths, x.shape[1])
+        mask = length_mask(lengths, x.shape[1], x.device)
         if not self.bidirectional:  # the past cannot see the padding behind it, so packing buys nothing
             output, state = super().forward(x, None if memory is None else memory.get(self))
             if memory is not None:
@@ -176,6 +183,7 @@ class PaddedLSTM(nn.LSTM):
             output, _ = super().forward(packed)
             return pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])[0]
         # On a CPU packed sequences take three times as long as two passes, one over the sequences turned round.
+        lengths = lengths.to(x.device)
         steps = torch.arange(x.shape[1], device=x.device)[None]
         turned = torch.where(mask, lengths[:, None] - 1 - steps, steps)[..., None]
         for forth, back in zip(self.all_weights[::2], self.all_weights[1::2], strict=True):

@@ -86,7 +86,7 @@ class MiniLM(nn.Module):
 
     def forward(self, text: Tensor, text_lengths: Tensor) -> Tensor:
         """(batch, n) ids, padded with 0; (batch,) -> logits (batch, n_classes)."""
-        lengths = text_lengths + 2
+        lengths = text_lengths.to(text.device) + 2
         n = text.shape[1] + 2
         ids = F.pad(text, (1, 1)).long()
         ids[:, 0] = CLS

@@ -165,8 +165,8 @@ class MulT(nn.Module):
         masks = {}
         for i, m in enumerate(self.modalities):
             there = None if present is None else present[..., i]
-            masks[m] = context_mask(lengths, n_steps, self.context, there)
-        everyone = context_mask(lengths, n_steps, self.context)
+            masks[m] = context_mask(lengths, z[m], self.context, there)
+        everyone = context_mask(lengths, z[self.modalities[0]], self.context)
         gathered = []
         for target in self.modalities:
             sources = [source for t, source in self.pairs if t == target]

@@ -54,7 +54,8 @@ class TextCNN(nn.Module):
         for conv in self.convs:
             x = torch.relu(conv(text.transpose(1, 2)))
             # Windows that reach over the end by up to kernel - 1 words belong to the utterance.
-            mask = length_mask(text_lengths + int(conv.kernel_size[0]) - 1, x.shape[2])  # type: ignore[index]
+            n_windows = text_lengths + int(conv.kernel_size[0]) - 1  # type: ignore[index]
+            mask = length_mask(n_windows, x.shape[2], x.device)
             pooled.append((x * mask[:, None]).amax(2))
         return torch.relu(self.hidden(self.dropout(torch.cat(pooled, dim=1))))
 

@@ -91,7 +91,7 @@ def train_epoch(
     device = next(model.parameters()).device
     crop_steps = round(config.crop_s * sample_rate) or None
     model.train()
-    total, n_labels = 0.0, 0
+    total, n_labels = torch.zeros((), dtype=torch.float64, device=device), 0  # a GPU is waited for once an epoch
     settings = (crop_steps, config.jitter_faces, config.mask_bands, vary, config.modality_dropout)
     for batch in training_batches(examples, level, config.batch_size, seed, *settings):
         n_valid = int((batch.labels != IGNORE).sum())
@@ -115,9 +115,10 @@ def train_epoch(
         if config.clip_norm:
             nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
         optimiser.step()
-        total, n_labels = total + loss.item() * n_valid, n_labels + n_valid
+        total += loss.detach().double() * n_valid
+        n_labels += n_valid
     norm_over_ranks(model, False)
-    return mean_over_ranks(total, device) / max(n_labels, 1)
+    return mean_over_ranks(float(total), device) / max(n_labels, 1)
 
 
 def fit(
