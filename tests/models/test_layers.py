@@ -138,3 +138,10 @@ def test_gradients_of_attention_are_those_of_its_formula(dtype, tolerance):
         assert x.grad is not None
         assert reference.grad is not None
         torch.testing.assert_close(x.grad.double(), reference.grad, rtol=tolerance, atol=tolerance)
+
+
+def test_packed_sequences_are_two_passes_in_any_order_of_lengths():
+    torch.manual_seed(0)
+    lstm = PaddedLSTM(3, 4, num_layers=2, bidirectional=True)
+    lengths, x = torch.tensor([3, 6, 1, 6]), torch.randn(4, 6, 3)
+    torch.testing.assert_close(lstm.packed(x, lengths), lstm(x, lengths))

@@ -22,6 +22,7 @@ from emofuse.models.mman import MMAN, LateFusion, MMANConfig
 from emofuse.models.staged import FROM_PARTS, StagedFusion
 from emofuse.models.text_cnn import TextCNNConfig
 from emofuse.protocol.batch_norm import recalibrate
+from emofuse.protocol.compiling import compiled
 from emofuse.protocol.distributed import (
     divide,
     gathered,
@@ -175,7 +176,7 @@ def fit(
                 on_epoch(entry)
     refuse_different(len(result.history), f"{state}: not every process finds it; --out must be a folder that all see")
     some_missing = config.modality_dropout > 0 or any(e.present is not None for e in train)
-    training = parallel(model, config.batch_size, some_missing)
+    training = compiled(parallel(model, config.batch_size, some_missing), config.compile, device)
     saved_at = time.monotonic()
     for epoch in range(len(result.history) + 1, config.max_epochs + 1):
         if select is not None and config.patience and result.best_epoch and epoch - result.best_epoch > config.patience:
