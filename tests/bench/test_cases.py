@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from emofuse.bench.cases import CASES, cma, find_cases, processes
 from emofuse.bench.references import References
@@ -38,6 +39,30 @@ def check(name: str, entry: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", IN_PROCESS)
 def test_a_case_without_references(alone: Setup, name: str) -> None:
     check(name, CASES[name].run(alone))
+
+
+def test_training_on_a_device_tells_the_share_of_its_bandwidth(alone: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cma, "find_spec", lambda _: None)  # nothing is compiled
+    entry = cma.train_on(alone, torch.device("cpu"))
+    assert set(entry["beside"]) == {"emofuse, float32"}
+    rate = entry["bytes_moved"] * entry["ours"] / 4  # of an epoch of four utterances
+    assert entry["bandwidth_share"] == pytest.approx(rate / entry["roofline"]["bytes_per_s"])
+    assert entry["bytes_moved"] > entry["roofline"]["bytes"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_told_only_to_those_who_ask(alone: Setup) -> None:
+    assert "cma_train_gpu" not in find_cases([])
+    assert find_cases(["cma_train_gpu"]) == ["cma_train_gpu"]
+    with pytest.raises(ConfigError, match="cma_train_gpu needs a GPU"):
+        CASES["cma_train_gpu"].run(alone)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_training_on_a_gpu(alone: Setup) -> None:
+    entry = CASES["cma_train_gpu"].run(alone)
+    assert entry["ours"] > 0
+    assert entry["bandwidth_share"] > 0
 
 
 def test_a_server_answers_several_clients(alone: Setup) -> None:
@@ -81,7 +106,7 @@ def test_the_share_is_of_the_time_that_one_run_took(alone: Setup, name: str, n_c
 
 def test_the_promised_cases_are_there() -> None:
     assert set(CASES) >= WANTED
-    assert find_cases([]) == list(CASES)
+    assert [name for name in CASES if name not in find_cases([])] in ([], ["cma_train_gpu"])
     assert find_cases(["decode", "extract", "decode"]) == ["decode", "extract"]
 
 

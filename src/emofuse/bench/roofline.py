@@ -1,10 +1,11 @@
 """What this machine can do at most: its memory bandwidth and its rate of multiplying matrices, measured here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from emofuse.bench.timing import Contender
 from emofuse.bench.work import FLOAT_BYTES, Work
@@ -41,23 +42,42 @@ class Roofline:
         return {"roofline_share": rests["least_s"] / seconds, "roofline": rests}
 
 
-def probes(n_values: int, size: int) -> list[Contender]:
+ON_GPU = 20
+"""Calls of a probe a run on a GPU: a single one would be shorter than telling the GPU to begin and waiting for it."""
+
+CPU = torch.device("cpu")
+
+
+def probes(n_values: int, size: int, device: torch.device = CPU) -> list[Contender]:
     """What is timed in turns with a model to know what the machine can do meanwhile.
 
     Args:
         n_values: Of each of three arrays larger than the cache, ``c = a + 3 b`` (McCalpin's triad); amount in bytes.
         size: Rows and columns of matrices that are multiplied; amount in operations.
+        device: What is to be measured.
     """
-    a, b, c = torch.ones(n_values), torch.ones(n_values), torch.ones(n_values)
-    triad = Contender(MEMORY, lambda: torch.add(a, b, alpha=3, out=c), 3.0 * FLOAT_BYTES * n_values)
-    return [triad, *(_product(size, dtype) for dtype in (torch.float32, torch.bfloat16))]
+    a, b, c = (torch.ones(n_values, device=device) for _ in range(3))
+    triad = _probe(MEMORY, lambda: torch.add(a, b, alpha=3, out=c), 3.0 * FLOAT_BYTES * n_values, device)
+    return [triad, *(_product(size, dtype, device) for dtype in (torch.float32, torch.bfloat16))]
 
 
-def _product(size: int, dtype: torch.dtype) -> Contender:
-    left, right = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    product = torch.empty(size, size, dtype=dtype)
+def _product(size: int, dtype: torch.dtype, device: torch.device) -> Contender:
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    product = torch.empty(size, size, dtype=dtype, device=device)
     name = str(dtype).removeprefix("torch.")
-    return Contender(name, lambda: torch.mm(left, right, out=product), 2.0 * size**3)
+    return _probe(name, lambda: torch.mm(left, right, out=product), 2.0 * size**3, device)
+
+
+def _probe(name: str, call: Callable[[], Tensor], amount: float, device: torch.device) -> Contender:
+    if device.type != "cuda":
+        return Contender(name, call, amount)
+
+    def run() -> None:
+        for _ in range(ON_GPU):
+            call()
+        torch.cuda.synchronize(device)
+
+    return Contender(name, run, ON_GPU * amount)
 
 
 def roofline_of(contenders: Sequence[Contender], seconds: Sequence[Sequence[float]]) -> Roofline:

@@ -46,7 +46,7 @@ def run(plan: Plan, on_start: Callable[[str], None] = lambda _: None) -> dict[st
         on_start: Called with the name of what is measured next.
 
     Returns:
-        ``machine``, ``settings``, ``roofline`` (the best rates of all cases; null where none has any) and ``cases``,
+        ``machine``, ``settings``, ``roofline`` (the processor's best rates of all cases; null where none has any) and ``cases``,
         name to entry.
     """
     machine, most = describe(), plan.threads or n_cores()
@@ -64,7 +64,7 @@ def run(plan: Plan, on_start: Callable[[str], None] = lambda _: None) -> dict[st
         entries[name] = _in_child(job) or empty_entry(case.unit, "its process failed; what it said is above")
         entries[name]["load_average"] = load_average()
     settings = {"runs": plan.runs, "threads": most, "wait_policy": WAIT_POLICY}
-    found = [e["roofline"] for e in entries.values() if "roofline" in e]
+    found = [e["roofline"] for name, e in entries.items() if "roofline" in e and not CASES[name].on_gpu]
     best = best_of(Roofline(r["bytes_per_s"], r["flops_per_s"]) for r in found)
     return {"machine": machine, "settings": settings, "roofline": best and asdict(best), "cases": entries}
 

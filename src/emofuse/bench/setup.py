@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from emofuse.bench.references import References
-from emofuse.bench.roofline import probes, roofline_of
+from emofuse.bench.roofline import CPU, probes, roofline_of
 from emofuse.bench.timing import Contender, compare, interleave, quartiles
 from emofuse.bench.work import Work
 
@@ -69,6 +71,7 @@ class Setup:
         reference: Contender | None,
         beside: Sequence[Contender | None] = (),
         work: Work | None = None,
+        device: torch.device = CPU,
     ) -> dict[str, Any]:
         """Time all in turns.
 
@@ -78,12 +81,13 @@ class Setup:
             reference: What a user would otherwise have; None: it is not here.
             beside: Others worth a look; those that are None are left out.
             work: The least work of one run of ours; None: it is not one model, and has no roofline.
+            device: What ours runs on, whose roofline is measured.
 
         Returns:
             As `compare`, with the share of the roofline and notes of what was missing.
         """
         contenders = [c for c in (ours, reference, *beside) if c is not None]
-        tried = probes(self.sizes.stream_values, self.sizes.matrix) if work is not None else []
+        tried = probes(self.sizes.stream_values, self.sizes.matrix, device) if work is not None else []
         seconds = interleave([*contenders, *tried], self.runs)
         entry = compare(unit, contenders, seconds[: len(contenders)], reference is not None)
         entry["threads"] = self.threads

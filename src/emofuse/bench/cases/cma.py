@@ -1,7 +1,9 @@
 """CMA on waveforms, the model alone: in batches, one by one, in training."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from math import ceil
 from types import ModuleType
 from typing import Any
@@ -14,11 +16,15 @@ from emofuse.batching import Example
 from emofuse.bench.setup import Setup
 from emofuse.bench.sound import noise
 from emofuse.bench.timing import Contender, optional
-from emofuse.bench.work import cma_speech, inference, training
+from emofuse.bench.traffic import traffic
+from emofuse.bench.work import Work, cma_speech, inference, training
+from emofuse.errors import ConfigError
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.models import build, make_config, n_parameters
+from emofuse.models.cma import CMAConfig
 from emofuse.models.inference import Precision, for_inference
-from emofuse.protocol.settings import TrainingConfig
+from emofuse.protocol.compiling import compiled
+from emofuse.protocol.settings import CompileMode, TrainingConfig
 from emofuse.protocol.train import train_epoch
 
 N_CLASSES = 4
@@ -91,34 +97,86 @@ def usual(setup: Setup, clips: np.ndarray) -> dict[str, Callable[[], object] | N
 
 def cma_train(setup: Setup) -> dict[str, Any]:
     """An epoch of training CMA on clips as long as EMO-DB's, 2.8 s on average."""
-    config, sizes = make_config("cma-speech"), setup.sizes
-    rng = np.random.default_rng(0)
-    seconds = rng.gamma(7.3, 0.38, sizes.n_training).clip(1.2, 9)
-    clips = [noise(1, float(s), seed)[0] for seed, s in enumerate(seconds)]
-    labels = rng.integers(N_CLASSES, size=len(clips))
-    examples = [Example((f"u{i}",), labels[i : i + 1], {"speech": clip}) for i, clip in enumerate(clips)]
+    trainer = _Trainer.of(setup, torch.device("cpu"))
+    step = setup.references.use("plain_cma", trainer.plain)
+    reference = optional("plain CMA, padded to 10 s", step, min(trainer.batch_size, len(trainer.examples)))
+    n = len(trainer.examples)
+    halved = Contender("emofuse, bfloat16", trainer.epochs("bfloat16"), n)
+    ours = Contender("emofuse", trainer.epochs("float32"), n)
+    return setup.measure("utterances/s", ours, reference, [halved], trainer.work())
 
-    def trainer(precision: Any) -> Callable[[], float]:
+
+def cma_train_gpu(setup: Setup) -> dict[str, Any]:
+    """The same on a GPU; also the share of its memory's bandwidth that the operations of an epoch reach."""
+    if not torch.cuda.is_available():
+        raise ConfigError("cma_train_gpu needs a GPU that torch can use; there is none")
+    return train_on(setup, torch.device("cuda"))
+
+
+def train_on(setup: Setup, device: torch.device) -> dict[str, Any]:
+    """`cma_train_gpu` on a device: ours in bfloat16, and beside it in float32 and compiled.
+
+    The entry has also ``bandwidth_share``: bytes that the operations of an epoch read and write, see
+    `emofuse.bench.traffic`, by its time and by the bandwidth measured.
+    """
+    trainer = _Trainer.of(setup, device)
+    n = len(trainer.examples)
+    step = setup.references.use("plain_cma", trainer.plain)
+    reference = optional("plain CMA, padded to 10 s", step, min(trainer.batch_size, n))
+    epochs = trainer.epochs("bfloat16")
+    moved = traffic(epochs)
+    beside = [Contender("emofuse, float32", trainer.epochs("float32"), n)]
+    if find_spec("triton") is not None:
+        names = {"default": "compiled", "reduce-overhead": "compiled, CUDA graphs"}
+        beside += [Contender(f"emofuse, {name}", trainer.epochs("bfloat16", m), n) for m, name in names.items()]
+    ours = Contender("emofuse, bfloat16", epochs, n)
+    entry = setup.measure("utterances/s", ours, reference, beside, trainer.work(), device)
+    entry["bytes_moved"] = moved
+    entry["bandwidth_share"] = moved / (n / entry["ours"]) / entry["roofline"]["bytes_per_s"]
+    return entry
+
+
+@dataclass(frozen=True)
+class _Trainer:
+    """Training CMA on a device, on noise."""
+
+    examples: list[Example]
+    batch_size: int
+    device: torch.device
+    config: CMAConfig
+
+    @classmethod
+    def of(cls, setup: Setup, device: torch.device) -> "_Trainer":
+        rng, sizes = np.random.default_rng(0), setup.sizes
+        seconds = rng.gamma(7.3, 0.38, sizes.n_training).clip(1.2, 9)
+        clips = [noise(1, float(s), seed)[0] for seed, s in enumerate(seconds)]
+        labels = rng.integers(N_CLASSES, size=len(clips))
+        examples = [Example((f"u{i}",), labels[i : i + 1], {"speech": clip}) for i, clip in enumerate(clips)]
+        return cls(examples, sizes.batch_size, device, make_config("cma-speech"))
+
+    def epochs(self, precision: Any, mode: CompileMode = "none") -> Callable[[], float]:
+        """A call trains for an epoch."""
         torch.manual_seed(0)
-        model = build("cma-speech", config)
+        model = build("cma-speech", self.config).to(self.device)
         optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-        settings = TrainingConfig(batch_size=sizes.batch_size, precision=precision)
+        settings = TrainingConfig(batch_size=self.batch_size, precision=precision)
+        network = compiled(model, mode, self.device)
         seed = iter(range(10**9))
-        return lambda: train_epoch(
-            model, optimiser, examples, "utterance", settings, None, next(seed), float(SAMPLE_RATE)
-        )
+        arguments = ("utterance", settings, None)
+        return lambda: train_epoch(network, optimiser, self.examples, *arguments, next(seed), float(SAMPLE_RATE))
 
-    def plain(module: ModuleType) -> Callable[[], float]:
-        model = module.PlainCMA(N_CLASSES)
+    def plain(self, module: ModuleType) -> Callable[[], float]:
+        """A call trains the plain reference for a step."""
+        model = module.PlainCMA(N_CLASSES).to(self.device)
         optimiser = module.make_optimiser(model)
-        tensors, y = [torch.from_numpy(c) for c in clips[: sizes.batch_size]], torch.from_numpy(labels)
-        return lambda: module.train_step(model, optimiser, module.pad_clips(tensors), y[: sizes.batch_size])
+        first = self.examples[: self.batch_size]
+        clips = [torch.from_numpy(e.inputs["speech"]) for e in first]
+        y = torch.tensor([int(e.labels[0]) for e in first])
+        return lambda: module.train_step(model, optimiser, module.pad_clips(clips).to(self.device), y.to(self.device))
 
-    n_steps, n_weights = ceil(len(clips) / sizes.batch_size), n_parameters(build("cma-speech", config))
-    counts = [cma_speech(config, len(c)) for c in clips]
-    work = training(counts, sum(map(len, clips)), n_weights, n_steps)
-    step = setup.references.use("plain_cma", plain)
-    reference = optional("plain CMA, padded to 10 s", step, min(sizes.batch_size, len(clips)))
-    halved = Contender("emofuse, bfloat16", trainer("bfloat16"), len(clips))
-    ours = Contender("emofuse", trainer("float32"), len(clips))
-    return setup.measure("utterances/s", ours, reference, [halved], work)
+    def work(self) -> Work:
+        """The least work of an epoch."""
+        lengths = [len(e.inputs["speech"]) for e in self.examples]
+        n_weights = n_parameters(build("cma-speech", self.config))
+        counts = [cma_speech(self.config, n) for n in lengths]
+        return training(counts, sum(lengths), n_weights, ceil(len(lengths) / self.batch_size))
