@@ -46,8 +46,8 @@ def run(plan: Plan, on_start: Callable[[str], None] = lambda _: None) -> dict[st
         on_start: Called with the name of what is measured next.
 
     Returns:
-        ``machine``, ``settings``, ``roofline`` (the processor's best rates of all cases; null where none has any) and ``cases``,
-        name to entry.
+        ``machine``, ``settings``, ``roofline`` (the processor's best rates of all cases; null where none has any) and
+        ``cases``, name to entry.
     """
     machine, most = describe(), plan.threads or n_cores()
     entries: dict[str, Any] = {}

@@ -127,7 +127,7 @@ def train_on(setup: Setup, device: torch.device) -> dict[str, Any]:
     moved = traffic(epochs)
     beside = [Contender("emofuse, float32", trainer.epochs("float32"), n)]
     if find_spec("triton") is not None:
-        names = {"default": "compiled", "reduce-overhead": "compiled, CUDA graphs"}
+        names: dict[CompileMode, str] = {"default": "compiled", "reduce-overhead": "compiled, CUDA graphs"}
         beside += [Contender(f"emofuse, {name}", trainer.epochs("bfloat16", m), n) for m, name in names.items()]
     ours = Contender("emofuse, bfloat16", epochs, n)
     entry = setup.measure("utterances/s", ours, reference, beside, trainer.work(), device)
