@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from emofuse.models.layers import GlobalBatchNorm2d, length_mask
+from emofuse.models.layers import GlobalBatchNorm2d, length_mask, on_device
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class FaceCNN(nn.Module):
 
     def forward(self, visual: Tensor, visual_lengths: Tensor) -> Tensor:
         """(batch, frames, height, width), (batch,) -> logits (batch, n_classes)."""
-        visual_lengths = visual_lengths.to(visual.device)
+        visual_lengths = on_device(visual_lengths, visual.device)
         mask = length_mask(visual_lengths, visual.shape[1])
         if torch.onnx.is_in_onnx_export():  # a graph cannot choose rows as well as it can weigh them
             features = self.features(visual.flatten(0, 1)).unflatten(0, visual.shape[:2]) * mask[..., None]

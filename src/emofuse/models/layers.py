@@ -27,13 +27,18 @@ def check_sizes(config: Any, *names: str) -> None:
         raise ConfigError(f"d_model {config.d_model} is not a multiple of n_heads {config.n_heads}")
 
 
+def on_device(lengths: Tensor, device: torch.device) -> Tensor:
+    """Lengths where a batch is; as they are if they are there: a traced graph gets no node that does nothing."""
+    return lengths if lengths.device == device else lengths.to(device, non_blocking=True)
+
+
 def length_mask(lengths: Tensor, n_steps: int, device: torch.device | None = None) -> Tensor:
     """(batch,) -> (batch, n_steps), True where a step is valid; on a device, None: that of the lengths.
 
     Lengths may stay in the memory of the processor while a batch is on a GPU: what depends on them, such as whether
     anything is padded, is then known without waiting for the GPU.
     """
-    lengths = lengths.to(device or lengths.device, non_blocking=True)
+    lengths = on_device(lengths, device or lengths.device)
     return torch.arange(n_steps, device=lengths.device)[None, :] < lengths[:, None]
 
 
@@ -181,7 +186,7 @@ class PaddedLSTM(nn.LSTM):
         if x.is_cuda:  # cuDNN has a kernel for packed sequences
             return self.packed(x, lengths)
         # On a CPU packed sequences take three times as long as two passes, one over the sequences turned round.
-        lengths = lengths.to(x.device)
+        lengths = on_device(lengths, x.device)
         steps = torch.arange(x.shape[1], device=x.device)[None]
         turned = torch.where(mask, lengths[:, None] - 1 - steps, steps)[..., None]
         for forth, back in zip(self.all_weights[::2], self.all_weights[1::2], strict=True):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emofuse.models.layers import attention, check_sizes, length_mask
+from emofuse.models.layers import attention, check_sizes, length_mask, on_device
 
 CLS, SEP = 2, 3
 """Ids of the pieces that begin and end every text."""
@@ -86,7 +86,7 @@ class MiniLM(nn.Module):
 
     def forward(self, text: Tensor, text_lengths: Tensor) -> Tensor:
         """(batch, n) ids, padded with 0; (batch,) -> logits (batch, n_classes)."""
-        lengths = text_lengths.to(text.device) + 2
+        lengths = on_device(text_lengths, text.device) + 2
         n = text.shape[1] + 2
         ids = F.pad(text, (1, 1)).long()
         ids[:, 0] = CLS
