@@ -11,6 +11,7 @@ those of the model, at work as in `predict`; intervals resample the speakers of 
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from emofuse.media.audio import SAMPLE_RATE, read_audio
 from emofuse.media.image import read_face
 from emofuse.media.segment import Segment
 from emofuse.predictor import Predictor, Utterance, load
+from emofuse.predictor.part import Judgement
 from emofuse.protocol.evaluate import unseen
 from emofuse.protocol.metrics import compute_metrics
 from emofuse.protocol.splits import labelled
@@ -114,7 +116,9 @@ class Said:
     def many(self, indices: np.ndarray) -> list[object]:
         """Its observations of these utterances; None where it can use nothing of one."""
         for i in sorted(set(indices.tolist()) - set(self._known)):
-            (self._known[i],) = self._part.observe([self._given(self._utterances[i])])
+            (said,) = self._part.observe([self._given(self._utterances[i])])
+            # On which words it rests is not asked here, and they are not the clip's.
+            self._known[i] = replace(said, words=None) if isinstance(said, Judgement) else said
         return [self._known[i] for i in indices.tolist()]
 
 

@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--on", nargs=3, action="append", required=True, metavar=("MODEL", "CORPUS", "DATA"))
     parser.add_argument("--seconds", nargs="+", type=float, default=[0.4, 0.6, 0.8, 1.0, 1.5, 2.0])
-    parser.add_argument("--knots", nargs="+", type=float, default=[0.5, 2.0], help="where the temperature may bend")
+    parser.add_argument("--knots", nargs="+", type=float, default=[0.4, 1.2], help="where the temperature may bend")
     options = parser.parse_args()
     seconds = [*options.seconds, WHOLE_S]
     judged = [judge(model, corpus, Path(data), seconds) for model, corpus, data in options.on]

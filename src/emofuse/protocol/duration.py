@@ -44,7 +44,7 @@ class DurationTemperature:
 
     def at(self, seconds: float | np.ndarray) -> np.ndarray:
         """The temperature of so many seconds; of any shape."""
-        return np.interp(seconds, self.seconds, self.temperatures)
+        return np.asarray(np.interp(seconds, self.seconds, self.temperatures))
 
 
 UNCHANGED = DurationTemperature()
