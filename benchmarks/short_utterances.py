@@ -4,8 +4,8 @@
 
 Each ``--on`` names a model of speech, a corpus of which it has not been trained on all, and the corpus' folder. Of
 each utterance the middle so many seconds of what is loud are judged; of a shorter one all of it. A temperature by
-duration is fitted on each ``--on``, all durations together, and tried on the others: what is said of an ``--on`` is
-never fitted on it. The last line is the mean of the fits (of logarithms), in the form of ``fusion.json``.
+duration is fitted on each ``--on``, all durations together. Where there are several, that under "the others'" was not
+fitted on the row's own data. The last line is the mean of the fits (of logarithms), in the form of ``fusion.json``.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from emofuse.media.audio import SAMPLE_RATE, read_audio
 from emofuse.media.segment import Segment
 from emofuse.predictor import Part, Utterance, load
 from emofuse.protocol.calibration import tempered
-from emofuse.protocol.duration import DurationTemperature, fit_duration_temperature
+from emofuse.protocol.duration import UNCHANGED, DurationTemperature, fit_duration_temperature
 from emofuse.protocol.evaluate import unseen
 from emofuse.protocol.metrics import compute_metrics
 from emofuse.protocol.splits import labelled
@@ -46,6 +46,12 @@ class Judged:
         n_cuts, n, n_classes = self.probabilities.shape
         logits = np.log(np.maximum(self.probabilities, 1e-12)).reshape(n_cuts * n, n_classes)
         return fit_duration_temperature(logits, np.tile(self.y_true, n_cuts), self.heard_s.ravel(), knots)
+
+    def loss(self, temperature: DurationTemperature) -> float:
+        """Mean negative logarithm of the right class' probability, all durations together, classes alike."""
+        said = tempered(self.probabilities, temperature.at(self.heard_s)[..., None])
+        right = -np.log(said[:, np.arange(len(self.y_true)), self.y_true])
+        return float(np.mean([right[:, self.y_true == y].mean() for y in np.unique(self.y_true)]))
 
     def scores(self, cut: int, temperature: DurationTemperature) -> dict[str, float]:
         """Percentages of one duration."""
@@ -94,19 +100,26 @@ def main() -> None:
     seconds = [*options.seconds, WHOLE_S]
     judged = [judge(model, corpus, Path(data), seconds) for model, corpus, data in options.on]
     fits = [one.fit(options.knots) for one in judged]
-    print("| model, data | seconds | n | WA % | UA % | sure %, ECE % | after the others' temperature: sure %, ECE % |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    print(
+        "| model, data | seconds | n | WA % | UA % | sure %, ECE % | after the others' temperature: sure %, ECE % "
+        "| after the mean: sure %, ECE % |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for i, one in enumerate(judged):
         others = [fit for j, fit in enumerate(fits) if j != i]
         for cut, length in enumerate(seconds):
-            before = one.scores(cut, DurationTemperature())
-            cells = f"{before['wa']:.1f} | {before['ua']:.1f} | {before['sure']:.1f}, {before['ece']:.1f}"
-            after = one.scores(cut, mean_of(others)) if others else None
-            told = f"{after['sure']:.1f}, {after['ece']:.1f}" if after else "–"
+            found = one.scores(cut, UNCHANGED)
+            tried = [UNCHANGED, mean_of(others or fits), mean_of(fits)]
+            told = [f"{x['sure']:.1f}, {x['ece']:.1f}" for x in (one.scores(cut, t) for t in tried)]
             shown = "whole" if length == WHOLE_S else f"{length:g}"
-            print(f"| {one.name} | {shown} | {len(one.y_true)} | {cells} | {told} |")
-    for one, fit in zip(judged, fits, strict=True):
+            cells = [one.name, shown, len(one.y_true), f"{found['wa']:.1f}", f"{found['ua']:.1f}", *told]
+            print(f"| {' | '.join(map(str, cells))} |")
+    constant = [one.fit([1.0]) for one in judged]
+    for i, (one, fit) in enumerate(zip(judged, fits, strict=True)):
         print(f"fitted on {one.name}: {json.dumps(as_json(fit))}")
+        for name, tried in (("by duration", fits), ("one number", constant)) if len(fits) > 1 else ():
+            loss = one.loss(mean_of([t for j, t in enumerate(tried) if j != i]))
+            print(f"  the others' temperature, {name}: loss {loss:.3f}")
     print(f"mean of the fits: {json.dumps(as_json(mean_of(fits)))}")
 
 
