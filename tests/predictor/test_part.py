@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from emofuse.checkpoint import Checkpoint
+from emofuse.errors import ConfigError
+from emofuse.extractors import make_extractor
 from emofuse.features.lexical import WordVectors
 from emofuse.features.wordpieces import WordPieces
 from emofuse.media.audio import SAMPLE_RATE
@@ -16,6 +18,8 @@ from emofuse.models.text_cnn import TextCNN
 from emofuse.prediction import Moment
 from emofuse.predictor.moments import merge_moments, window_starts
 from emofuse.predictor.part import Judgement, Part, Utterance
+from emofuse.protocol.calibration import tempered
+from emofuse.protocol.duration import UNCHANGED, DurationTemperature
 from emofuse.protocol.feature import FeatureConfig, speech_array
 from emofuse.protocol.fitted import FittedFeature, feature_state
 from emofuse.protocol.fitting import hidden_of
@@ -29,16 +33,23 @@ FEATURES = {
 }
 
 
-def part(name: str, *modalities: str, features: dict[str, FittedFeature] | None = None, **settings) -> Part:
+def part(
+    name: str,
+    *modalities: str,
+    features: dict[str, FittedFeature] | None = None,
+    temperature: DurationTemperature = UNCHANGED,
+    **settings,
+) -> Part:
     torch.manual_seed(0)
     config = make_config(name, n_classes=2, **settings)
     states = {m: feature_state((features or FEATURES)[m]) for m in modalities}
     metas, arrays = {m: s[0] for m, s in states.items()}, {m: s[1] for m, s in states.items()}
-    return Part(Checkpoint(name, config, build(name, config).eval(), CLASSES, metas, arrays).trained(), name)
+    checkpoint = Checkpoint(name, config, build(name, config).eval(), CLASSES, metas, arrays)
+    return Part(checkpoint.trained(), name, temperature)
 
 
-def speech_part() -> Part:
-    return part("cma-speech", "speech", d_model=10, n_heads=2, filters=[4, 4, 4])
+def speech_part(temperature: DurationTemperature = UNCHANGED) -> Part:
+    return part("cma-speech", "speech", d_model=10, n_heads=2, filters=[4, 4, 4], temperature=temperature)
 
 
 def text_part() -> Part:
@@ -80,6 +91,51 @@ def test_a_long_utterance_is_the_mean_of_its_windows():
     alone = [one(p, Utterance(Segment(0, 10), x[s : s + 160_000])).probabilities for s in starts]
     found = one(p, Utterance(Segment(0, 25), x))
     np.testing.assert_allclose(found.probabilities, np.mean(alone, axis=0), atol=1e-5)
+
+
+def test_logits_are_divided_by_the_temperature_of_what_was_heard():
+    by_duration = DurationTemperature((0.5, 2.5), (4.0, 2.0))
+    for seconds, temperature in ((0.3, 4.0), (1.5, 3.0), (4.0, 2.0)):
+        u = Utterance(Segment(0, seconds), noise(seconds))
+        plain = one(speech_part(), u).probabilities
+        found = one(speech_part(by_duration), u).probabilities
+        np.testing.assert_allclose(found, tempered(plain, temperature), atol=1e-6)
+
+
+def test_each_window_of_a_long_utterance_has_its_own_temperature():
+    by_duration, x = DurationTemperature((0.0, 20.0), (1.0, 3.0)), noise(25)
+    starts = window_starts(len(x), 160_000, 32_000)
+    alone = [one(speech_part(), Utterance(Segment(0, 10), x[s : s + 160_000])).probabilities for s in starts]
+    found = one(speech_part(by_duration), Utterance(Segment(0, 25), x))
+    np.testing.assert_allclose(found.probabilities, np.mean(tempered(np.stack(alone), 2.0), axis=0), atol=1e-5)
+
+
+def test_quiet_ends_that_an_extractor_leaves_out_are_not_heard():
+    extractor = make_extractor("whisper-lower")
+    config = FeatureConfig(kind="extract", extractor="whisper-lower")
+    features = {"speech": FittedFeature(config, extractor=extractor)}
+    u = Utterance(Segment(0, 4), np.pad(noise(0.8), (16_000, 35_200)))
+    plain = one(part("speech-mlp", "speech", features=features, n_features=768), u).probabilities
+    by_duration = DurationTemperature((0.8, 1.8), (4.0, 1.0))
+    found = one(part("speech-mlp", "speech", features=features, n_features=768, temperature=by_duration), u)
+    np.testing.assert_allclose(found.probabilities, tempered(plain, 4.0), atol=1e-6)
+
+
+def test_words_without_speech_are_judged_at_the_temperature_of_plenty():
+    sizes = {"d_model": 10, "n_heads": 2, "word_dim": 4, "filters": [4, 4, 4]}
+    plain, cooler = (
+        part("cma", "speech", "text", temperature=t, **sizes) for t in (UNCHANGED, DurationTemperature((0, 2), (9, 2)))
+    )
+    u = Utterance(Segment(0, 1, None, "good bad"))
+    np.testing.assert_allclose(one(cooler, u).probabilities, tempered(one(plain, u).probabilities, 2.0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("cma-text", {"d_model": 10, "n_heads": 2, "word_dim": 4}), ("clstm-text", {})]
+)
+def test_a_temperature_by_duration_of_what_hears_no_utterance_is_refused(name: str, sizes: dict):
+    with pytest.raises(ConfigError, match="for a part that hears single utterances: give one number"):
+        part(name, "text", temperature=DurationTemperature((0.5, 2.0), (3.0, 2.0)), **sizes)
 
 
 def test_moments_cover_the_utterance_where_it_is():

@@ -1,6 +1,7 @@
 """Media in, predictions out: late fusion, what is missing, whole recordings, and models that cannot work on media."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,6 +22,7 @@ from emofuse.media.segment import Segment, Word
 from emofuse.models import build, make_config
 from emofuse.models.text_cnn import TextCNN
 from emofuse.predictor import Part, Predictor, Sources, Utterance, default_model, load
+from emofuse.protocol.calibration import tempered
 from emofuse.protocol.feature import FeatureConfig
 from emofuse.protocol.fitted import FittedFeature, feature_state
 from emofuse.protocol.fitting import hidden_of
@@ -102,6 +104,20 @@ def test_folders_on_disk_give_the_same_predictions(tmp_path: Path, waveform: np.
     assert loaded.probabilities == direct.predict_array(waveform, "bad").probabilities
     assert loaded.to_dict()["source"] == str(clip)
     assert (loaded.start_s, loaded.end_s, loaded.speaker) == (0.0, 1.0, None)
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_a_temperature_by_duration_is_read_and_used_by_both_engines(tmp_path: Path, waveform, engine) -> None:
+    shutil.copytree(default_model() / "speech", tmp_path / "speech")
+    said = {}
+    for name, temperature in (("plain", 1.0), ("cooler", {"0.5": 5.0, "0.7": 3.0})):
+        (tmp_path / "fusion.json").write_text(json.dumps({"parts": {"speech": {"temperature": temperature}}}))
+        predictor = load(tmp_path, engine=engine)
+        said[name] = [
+            np.array(list(predictor.predict_array(waveform[:n]).probabilities.values())) for n in (4000, None)
+        ]
+    for plain, cooler, temperature in zip(said["plain"], said["cooler"], (5.0, 3.0), strict=True):
+        np.testing.assert_allclose(cooler, tempered(plain, temperature), atol=2e-3)
 
 
 def test_a_model_of_both_modalities_takes_what_there_is(waveform: np.ndarray) -> None:
@@ -266,6 +282,7 @@ def test_a_model_on_stored_features_says_why_it_cannot() -> None:
         "{}",
         '{"parts": {"speech": "heavy"}}',
         '{"parts": {"speech": {"temperature": 0}}}',
+        '{"parts": {"speech": {"temperature": {"soon": 2}}}}',
         '{"parts": {"speech": {"weight": 1}}}',
     ],
 )

@@ -88,6 +88,33 @@ class TestAugmenter:
         heard(Augmenter(waveforms, FittedFeature(WAVEFORM), 1.0), 1)
         assert [id(x) for x in seen[0]] == [id(x) for x in waveforms.values()]
 
+    def test_a_share_is_shortened_with_effects_or_without(self, monkeypatch) -> None:
+        monkeypatch.setattr(augmentation_module, "augment", lambda x, rng, others: -x)
+        x = clip(seconds=3)
+        found = heard(Augmenter({"a": x}, FittedFeature(FeatureConfig(kind="waveform")), 0.5, shorten=0.5), 200)
+        short = [y for y in found if len(y) < len(x)]
+        assert 70 < len(short) < 130
+        assert all(0.4 * RATE - 1 <= len(y) <= 2 * RATE + 1 for y in short)
+        # The clip's samples are all different: where a stretch lies, and whether effects changed its sign, can be told.
+        starts = [int(np.flatnonzero(np.abs(x) == abs(y[0]))[0]) for y in short]
+        assert len(set(starts)) > 50
+        changed = [y[0] != x[start] for y, start in zip(short, starts, strict=True)]
+        assert 0.3 < np.mean(changed) < 0.7
+        for y, start, sign in zip(short, starts, changed, strict=True):
+            np.testing.assert_array_equal(-y if sign else y, x[start : start + len(y)])
+
+    def test_a_stretch_lies_in_what_the_feature_takes_for_the_clip(self, monkeypatch) -> None:
+        x = np.concatenate([np.zeros(2 * RATE, np.float32), clip(seconds=0.5), np.zeros(2 * RATE, np.float32)])
+        seen: list[np.ndarray] = []
+        extractor = make_extractor("whisper-lower")
+        monkeypatch.setattr(
+            Augmenter, "_raw", lambda self, waveform: (seen.append(waveform), np.zeros(768, np.float32))[1]
+        )
+        feature = FittedFeature(FeatureConfig(kind="extract", extractor="whisper-lower"), extractor=extractor)
+        heard(Augmenter({"a": x}, feature, 0.0, shorten=1.0), 20)
+        assert len(seen) == 20
+        assert all(0.4 * RATE - 1 <= len(y) <= 0.52 * RATE and np.any(y) for y in seen)
+
 
 def test_the_recording_is_read_once_where_it_is_the_input() -> None:
     assert waveform_config(WAVEFORM) == WAVEFORM
@@ -160,6 +187,12 @@ class TestRun:
             losses.append([e["loss"] for e in run.train(self.NAME).result.history])
         assert losses[0] == losses[1] != losses[2]
 
+    def test_clips_can_be_shortened_without_effects(self, tmp_path: Path) -> None:
+        run = fold_run(tmp_path, shorten=1.0)
+        augmenter = run.augmenter(self.NAME, run.train_ids)
+        assert augmenter is not None
+        assert (augmenter.share, augmenter.shorten) == (0.0, 1.0)
+
     def test_refit_hears_dev_too(self, tmp_path: Path) -> None:
         run = fold_run(tmp_path, augment=1.0, refit=True)
         run.train(self.NAME)
@@ -198,7 +231,9 @@ def test_settings_that_would_do_nothing_are_refused() -> None:
         (words, {"augment": 0.5}, "cma-text", "cma-text hears no recording"),
         ({"speech": {"kind": "stored"}}, {"augment": 0.5}, "clstm-speech", "clstm-speech hears no recording"),
         (MEL, {"mask_bands": True}, "cma-speech", "cma-speech sees no spectrogram"),
-        (MEL, {"augment": 1.5}, "cma-speech", "need at most 1"),
+        (MEL, {"augment": 1.5}, "cma-speech", "need 0 to 1"),
+        (MEL, {"shorten": -0.5}, "cma-speech", "training.shorten is -0.5"),
+        (words, {"shorten": 0.5}, "cma-text", "training.shorten: cma-text hears no recording"),
         ({"speech": {"kind": "spectrogram", "n_mels": 500}}, {}, "cma-speech-spectrogram", "500 mel bands"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -20,6 +20,7 @@ from emofuse.media.sound import ArraySound
 from emofuse.prediction import Moment, Prediction, Timeline, WordEvidence, to_pandas
 from emofuse.predictor.part import Judgement, Part
 from emofuse.predictor.past import Past
+from emofuse.protocol.duration import duration_temperature
 from emofuse.protocol.pool import Reliability, discounted, pool
 from emofuse.recording import FaceFinder, Progress, Recording, Sources, Utterance, find_recording, open_recording
 
@@ -304,7 +305,8 @@ def load(path: str | Path | None = None, threshold: float = UNSURE, engine: Engi
 
     A fusion folder holds one checkpoint folder a part and ``fusion.json``: ``{"parts": {FOLDER: PART, ...}}``, each
     PART ``{"temperature": T, "reliability": R}``. Its logits are divided by T (1 when left out), because a part is less
-    often right away from the data that it was calibrated on. R, a number or a number for each class by name (1
+    often right away from the data that it was calibrated on. T, a number or ``{SECONDS: T, ...}`` by how much it hears
+    of an utterance, see `emofuse.protocol.duration`. R, a number or a number for each class by name (1
     when left out), see `emofuse.protocol.pool`. A PART that is a number is its reliability.
 
     Args:
@@ -338,11 +340,10 @@ def _parts_of(fusion: Path) -> dict[str, Any]:
     return json.loads(fusion.read_text(encoding="utf-8"))["parts"]
 
 
-def _part(folder: Path, engine: Engine, temperature: float = 1.0, reliability: Any = None) -> Part:
+def _part(folder: Path, engine: Engine, temperature: float | dict[str, float] = 1.0, reliability: Any = None) -> Part:
     """A part of a fusion; its reliability is the fusion's affair."""
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature is {temperature}, need more than 0")
-    return Part(open_trained(folder, engine), str(folder), temperature)
+    by_duration = duration_temperature(temperature)  # first, for it is quicker read than the network
+    return Part(open_trained(folder, engine), str(folder), by_duration)
 
 
 def _reliability(given: float | dict[str, float], part: Part) -> Reliability:

@@ -1,5 +1,6 @@
 """One checkpoint at work: from what is at hand of an utterance to class probabilities and what they rest on."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from emofuse.predictor.evidence import leave_out, leave_out_words
 from emofuse.predictor.inputs import cut, hear, inputs_of, vectors_of, windows
 from emofuse.predictor.moments import MOMENT_S, merge_moments, moments_of
 from emofuse.predictor.past import Past
+from emofuse.protocol.duration import UNCHANGED, DurationTemperature
 from emofuse.protocol.feature import pool_rows
 from emofuse.protocol.fitted import FittedFeature, feature_from_state
 from emofuse.recording import Utterance
@@ -47,17 +49,27 @@ Observation = Judgement | dict[str, np.ndarray] | None
 class Part:
     """One checkpoint, ready to use."""
 
-    def __init__(self, trained: Trained, source: str, temperature: float = 1.0) -> None:
+    def __init__(self, trained: Trained, source: str, temperature: DurationTemperature = UNCHANGED) -> None:
         """Fitted features from what was loaded.
 
         Args:
             trained: What was trained.
             source: Names it in messages.
-            temperature: What its logits are divided by beside its own temperature.
+            temperature: What its logits are divided by beside its own temperature, by the seconds that it hears.
+
+        Raises:
+            ConfigError: Its features cannot be made from a media file, or it does not judge by what it hears of an
+                utterance, on which the temperature depends.
         """
         self.network, self.classes = trained.network, trained.classes
         self.level = self.network.level
-        self.temperature, self.provenance = trained.temperature * temperature, trained.provenance
+        self.own_temperature, self.by_duration = trained.temperature, temperature
+        self.provenance = trained.provenance
+        hears = self.level == "utterance" and "speech" in trained.modalities
+        if not (temperature.is_constant or hears):
+            raise ConfigError(
+                f"{source}: a temperature by duration is for a part that hears single utterances: give one number"
+            )
         self.features: dict[str, FittedFeature] = {}
         for modality in trained.modalities:
             meta, arrays = trained.features[modality], trained.feature_arrays.get(modality, {})
@@ -73,6 +85,17 @@ class Part:
     def title(self) -> str:
         """Its modalities, for reports: ``speech+text``; with a note where it looks back on the conversation."""
         return "+".join(self.features) + (" in context" if self.level == "conversation" else "")
+
+    def temperature(self, seconds: float = math.inf) -> float:
+        """What logits of so much speech are divided by; without any speech, as of plenty."""
+        return self.own_temperature * float(self.by_duration.at(seconds))
+
+    def _seconds(self, waveform: np.ndarray | None, heard: np.ndarray | None) -> float:
+        """How much of a window the network hears: an extractor may leave out its quiet ends."""
+        extractor = self.features["speech"].extractor if "speech" in self.features else None
+        if heard is not None and extractor is not None and extractor.rate_hz:
+            return len(heard) / extractor.rate_hz
+        return math.inf if waveform is None else len(waveform) / SAMPLE_RATE
 
     def observe(self, utterances: Sequence[Utterance]) -> list[Observation]:
         """What to keep of each utterance: its judgement, or the vectors that a contextual system will need of it.
@@ -132,7 +155,7 @@ class Part:
         )
         inputs = self._inputs(arrays, present, turns)
         outcome = self.network(inputs, None if carried is None else carried.memory)
-        logits = outcome.logits[0].astype(np.float64) / self.temperature
+        logits = outcome.logits[0].astype(np.float64) / self.temperature()
         if carried is not None:
             first = next((s for s in (carried.speakers[0], *who) if s is not None), None)
             carried.speakers = first, who[-1]
@@ -180,14 +203,15 @@ class Part:
         if not arrays:
             return None
         outcome = self.network(self._inputs(arrays))
-        logits = outcome.logits.reshape(-1).astype(np.float64) / self.temperature
+        temperature = self.temperature(self._seconds(waveform, heard))
+        logits = outcome.logits.reshape(-1).astype(np.float64) / temperature
         # Nobody asks for what stands alone: words then share alike, of the sound nothing is said.
         asked = {m: r[0].astype(np.float64) for m, r in outcome.received.items() if m in arrays and r.any()}
         words = None
         if "text" in arrays:
             by_token = asked.get("text", np.ones(len(token_words)))
             if self.features["text"].config.kind == "wordpieces":  # no word of which is asked for by itself
-                decided = self._log_probability("text", int(logits.argmax()))
+                decided = self._log_probability("text", int(logits.argmax()), temperature)
                 by_token = leave_out_words(arrays["text"], token_words, decided)
             words = np.bincount(token_words, by_token, minlength=len(u.words))
         moments: tuple[Moment, ...] = ()
@@ -198,11 +222,11 @@ class Part:
             extractor = self.features["speech"].extractor
             assert extractor is not None
             first, end = (extractor.span or _all_of)(waveform)
-            weights = self._left_out(heard, end - first, int(logits.argmax()))
+            weights = self._left_out(heard, end - first, int(logits.argmax()), temperature)
             moments = moments_of(weights, u.segment.start_s + (samples.start + first) / SAMPLE_RATE, end - first)
         return Judgement(softmax(logits), tuple(arrays), words, moments)
 
-    def _left_out(self, heard: np.ndarray, n_samples: int, decided: int) -> np.ndarray:
+    def _left_out(self, heard: np.ndarray, n_samples: int, decided: int, temperature: float) -> np.ndarray:
         """(n_stretches,) share of each stretch in the decision, where a model has no attention: see `leave_out`.
 
         `heard` are the extractor's rows, of `n_samples` of the waveform.
@@ -213,20 +237,22 @@ class Part:
         if feature.extractor.rate_hz is None:
             return np.full(n_stretches, 1 / n_stretches)
 
-        log_probability = self._log_probability("speech", decided)
+        log_probability = self._log_probability("speech", decided, temperature)
 
         def of_rows(versions: list[np.ndarray]) -> np.ndarray:
             return log_probability(feature.transform([pool_rows(rows, feature.config) for rows in versions]))
 
         return leave_out(heard, n_stretches, of_rows)
 
-    def _log_probability(self, modality: str, decided: int) -> Callable[[list[np.ndarray]], np.ndarray]:
+    def _log_probability(
+        self, modality: str, decided: int, temperature: float
+    ) -> Callable[[list[np.ndarray]], np.ndarray]:
         """A function from inputs of one modality to the logarithms of the probability of one class."""
 
         def of(inputs: list[np.ndarray]) -> np.ndarray:
             examples = [Example(("",), np.array([IGNORE]), {modality: x}) for x in inputs]
             logits = self.network.logits(model_inputs(examples, self.level)).astype(np.float64)
-            return log_softmax(logits / self.temperature, axis=-1)[:, decided]
+            return log_softmax(logits / temperature, axis=-1)[:, decided]
 
         return of
 

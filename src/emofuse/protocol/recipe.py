@@ -125,8 +125,11 @@ class Recipe(BaseModel):
         """Refuse settings that would do nothing."""
         training, hears = self.training_config(name), system(name).level == "utterance"
         speech = self.feature_configs(name).get("speech") if hears else None
-        if training.augment and (speech is None or speech.kind == "stored"):
-            raise ConfigError(f"training.augment: {name} hears no recording; set it in overrides of those that do")
+        for setting in ("augment", "shorten"):
+            if getattr(training, setting) and (speech is None or speech.kind == "stored"):
+                raise ConfigError(
+                    f"training.{setting}: {name} hears no recording; set it in overrides of those that do"
+                )
         if training.mask_bands and (speech is None or not speech.is_sequence):
             raise ConfigError(f"training.mask_bands: {name} sees no spectrogram; set it in overrides of those that do")
 

@@ -151,11 +151,13 @@ class FoldRun:
     def augmenter(self, name: str, ids: Sequence[str]) -> Augmenter | None:
         """What a system's training clips pass through before an epoch; None where the recipe asks for nothing."""
         settings = self.recipe.training_config(name)
-        if not settings.augment or system(name).config is LinearConfig:  # fitted once, to the clips as they are
+        if (
+            not (settings.augment or settings.shorten) or system(name).config is LinearConfig
+        ):  # fitted once, to the clips as they are
             return None
         feature = self.features(name)["speech"]
         raw = self.inputs.raw("speech", waveform_config(feature.config))
-        return Augmenter({i: raw.arrays[i] for i in ids}, feature, settings.augment, settings.crop_s)
+        return Augmenter({i: raw.arrays[i] for i in ids}, feature, settings.augment, settings.crop_s, settings.shorten)
 
     def train(
         self,

@@ -29,6 +29,7 @@ class TrainingConfig:
         soft_votes: Train on the shares of the annotators' votes instead of the label that won.
         jitter_faces: Mirror, turn, scale and shift the faces at random.
         augment: Share of the clips that an epoch hears through other rooms, microphones, lines and voices.
+        shorten: Share of the clips of which an epoch hears only a random stretch of 0.4 to 2 s.
         mask_bands: Silence random stretches of time and bands of frequency of a spectrogram.
         modality_dropout: Probability that each modality of an example (a whole dialogue, where that is the
             example) is taken away in an epoch, never all of them: the system learns to do without. Of a
@@ -53,6 +54,7 @@ class TrainingConfig:
     soft_votes: bool = False
     jitter_faces: bool = False
     augment: float = 0.0
+    shorten: float = 0.0
     mask_bands: bool = False
     modality_dropout: float = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -64,10 +66,11 @@ class TrainingConfig:
         for name in ("learning_rate", "batch_size", "max_epochs", "average_epochs"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}, need more than 0")
-        for name in ("weight_decay", "weight_power", "patience", "clip_norm", "crop_s", "label_smoothing", "augment"):
+        for name in ("weight_decay", "weight_power", "patience", "clip_norm", "crop_s", "label_smoothing"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}, need 0 or more")
-        if self.augment > 1:
-            raise ConfigError(f"training.augment is {self.augment}, a share of the clips: need at most 1")
+        for name in ("augment", "shorten"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}, a share of the clips: need 0 to 1")
         if not 0 <= self.modality_dropout < 1:
             raise ConfigError(f"training.modality_dropout is {self.modality_dropout}, need 0 or more and less than 1")
