@@ -1,0 +1,34 @@
+"""Work side by side in threads, each operation in one: threads that share a small operation wait for each other."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def available() -> int:
+    """Threads that this process may compute in: torch's where it is loaded, else OMP_NUM_THREADS, else its cores."""
+    if torch := sys.modules.get("torch"):
+        return torch.get_num_threads()
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """`work` of each item, in a thread each.
+
+    The threads end with it: none is there when a process is forked.
+    """
+    with ThreadPoolExecutor(len(items), "emofuse", initializer=_one_thread) as pool:
+        return list(pool.map(work, items))
+
+
+def _one_thread() -> None:
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)  # of this thread alone

@@ -1,0 +1,38 @@
+"""Work in threads of one operation each."""
+
+import threading
+
+import pytest
+import torch
+
+from emofuse import threads
+from emofuse.threads import available, in_threads
+
+
+def test_each_item_has_a_thread_of_its_own_in_which_torch_has_one() -> None:
+    meeting = threading.Barrier(3, timeout=30)
+
+    def work(n: int) -> tuple[int, int, int]:
+        meeting.wait()  # all three are at work at once, or this breaks
+        return n, torch.get_num_threads(), threading.get_ident()
+
+    found = in_threads(work, [3, 1, 2])
+    assert [n for n, _, _ in found] == [3, 1, 2]
+    assert {of_torch for _, of_torch, _ in found} == {1}
+    assert len({ident for _, _, ident in found} - {threading.get_ident()}) == 3
+    assert not [t for t in threading.enumerate() if t.name.startswith("emofuse")]
+
+
+def test_an_error_in_a_thread_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        in_threads(lambda n: 1 // n, [1, 0])
+
+
+def test_how_many_threads_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert available() == torch.get_num_threads() == 1
+    monkeypatch.delitem(threads.sys.modules, "torch")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert available() == 3
+    for useless in ("0", "many", ""):
+        monkeypatch.setenv("OMP_NUM_THREADS", useless)
+        assert available() == len(threads.os.sched_getaffinity(0))
