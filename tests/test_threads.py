@@ -23,6 +23,19 @@ def test_each_item_has_a_thread_of_its_own_in_which_torch_has_one() -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("emofuse")]
 
 
+def test_threads_that_come_later_have_as_many_as_the_caller() -> None:
+    later: list[int] = []
+    try:
+        torch.set_num_threads(2)
+        in_threads(abs, [1, 2])
+        thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert later == [torch.get_num_threads()] == [2]
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_an_error_in_a_thread_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         in_threads(lambda n: 1 // n, [1, 0])

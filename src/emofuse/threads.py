@@ -25,10 +25,11 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
 
     The threads end with it: none is there when a process is forked.
     """
-    with ThreadPoolExecutor(len(items), "emofuse", initializer=_one_thread) as pool:
-        return list(pool.map(work, items))
-
-
-def _one_thread() -> None:
-    if torch := sys.modules.get("torch"):
-        torch.set_num_threads(1)  # of this thread alone
+    torch = sys.modules.get("torch")
+    one_thread = (lambda: torch.set_num_threads(1)) if torch else None  # in it alone; but new ones take over the last
+    try:
+        with ThreadPoolExecutor(len(items), "emofuse", initializer=one_thread) as pool:
+            return list(pool.map(work, items))
+    finally:
+        if torch:
+            torch.set_num_threads(torch.get_num_threads())
