@@ -1,4 +1,4 @@
-"""Make the graph of `emofuse.media.voice` from that of the package silero-vad: the same values in a third of the time.
+"""Make the graph of `emofuse.media.voice` from that of the package silero-vad: the same values, sooner.
 
     python benchmarks/silero_vad.py silero_vad/data/silero_vad_16k_sequence.onnx OUT.onnx
 

@@ -3,7 +3,7 @@
 Whisper has learnt to recognise words in recordings of every kind. Its upper layers forget how a word was said;
 the output of the second layer of ``tiny.en`` still knows, and knows it of voices, rooms and microphones that no corpus
 of emotions has. These two layers, 4 M weights in 8 bits a value, are read from the package and run by onnxruntime: in
-integers where the processor multiplies them exactly, which takes less than half the time, else in float32.
+integers where the processor multiplies them exactly, which is quicker, else in float32.
 """
 
 from collections.abc import Mapping
