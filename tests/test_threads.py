@@ -4,9 +4,10 @@ import threading
 
 import pytest
 import torch
+from threadpoolctl import ThreadpoolController
 
 from emofuse import threads
-from emofuse.threads import available, in_threads
+from emofuse.threads import available, in_threads, one_blas_thread
 
 
 def test_each_item_has_a_thread_of_its_own_in_which_torch_has_one() -> None:
@@ -34,6 +35,18 @@ def test_threads_that_come_later_have_as_many_as_the_caller() -> None:
         assert later == [torch.get_num_threads()] == [2]
     finally:
         torch.set_num_threads(1)
+
+
+def test_products_of_matrices_take_one_thread_meanwhile() -> None:
+    blas = ThreadpoolController().select(user_api="blas")
+
+    def threads_of_each() -> set[int]:
+        return {library["num_threads"] for library in blas.info()}
+
+    with blas.limit(limits=2):
+        with one_blas_thread():
+            assert threads_of_each() == {1}
+        assert threads_of_each() == {2}
 
 
 def test_an_error_in_a_thread_is_raised() -> None:

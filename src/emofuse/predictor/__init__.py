@@ -22,7 +22,7 @@ from emofuse.predictor.part import Judgement, Part
 from emofuse.predictor.past import Past
 from emofuse.protocol.pool import Reliability, discounted, pool
 from emofuse.recording import FaceFinder, Progress, Recording, Sources, Utterance, find_recording, open_recording
-from emofuse.threads import available, in_threads
+from emofuse.threads import available, in_threads, one_blas_thread
 
 __all__ = [
     "FaceFinder",
@@ -175,10 +175,12 @@ class Predictor:
         """
         n_threads = min(available() if self.n_threads is None else self.n_threads, len(utterances))
         if n_threads < 2:
-            return self._observe(utterances)
+            with one_blas_thread():
+                return self._observe(utterances)
         order = sorted(range(len(utterances)), key=lambda i: _seconds(utterances[i]))
         shares = [order[first::n_threads] for first in range(n_threads)]
-        done = in_threads(self._observe, [[utterances[i] for i in share] for share in shares])
+        with one_blas_thread():
+            done = in_threads(self._observe, [[utterances[i] for i in share] for share in shares])
         found = {i: one for share, of in zip(shares, done, strict=True) for i, one in zip(share, of, strict=True)}
         return [found[i] for i in range(len(utterances))]
 
