@@ -24,6 +24,7 @@ from emofuse.media.voice import find_speech, speech_probabilities
 from emofuse.predictor import Predictor, load
 from emofuse.recording import Sources, open_recording
 from emofuse.recording import Utterance as Heard
+from emofuse.threads import one_blas_thread
 
 
 def decode(setup: Setup) -> dict[str, Any]:
@@ -82,8 +83,9 @@ def _features(predictor: Predictor, heard: list[Heard]) -> None:
     for part in predictor.parts:
         feature = part.features.get("speech")
         if feature is not None and feature.extractor is not None:
-            for u in heard:
-                feature.extractor(u.waveform)
+            with one_blas_thread():  # as the predictor does
+                for u in heard:
+                    feature.extractor(u.waveform)
 
 
 def extract(setup: Setup) -> dict[str, Any]:
