@@ -175,7 +175,7 @@ def test_the_engine_has_to_fit_the_folder(
         open_trained(out, "torch")
     with pytest.raises(ConfigError, match="engine 'tpu': one of auto, torch, onnx"):
         open_trained(model, "tpu")  # type: ignore[arg-type]
-    assert isinstance(open_trained(tmp_path / "out").network, GraphNetwork)
+    assert isinstance(open_trained(out).network, GraphNetwork)
     assert isinstance(open_trained(model).network, TorchNetwork)
     part = default_model() / "speech"  # which has both
     assert isinstance(open_trained(part).network, GraphNetwork)
