@@ -4,14 +4,11 @@
 #   docker build -t emofuse --build-arg EXTRAS=serve,asr .     (with speech recognition)
 FROM python:3.12-slim AS build
 
-# PyTorch's own index has it for processors alone; others serve gigabytes of CUDA along with it.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# No torch: the model that ships, and every exported one, is run by onnxruntime.
 ARG EXTRAS=serve
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 RUN python -m venv /opt/emofuse
-# Apart and first, so that a change of the source does not fetch it again; the range is that of pyproject.toml.
-RUN /opt/emofuse/bin/pip install --index-url "$TORCH_INDEX" "torch>=2.6,<2.14"
 
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./

@@ -38,6 +38,7 @@ LAYERS = (
         "labels",
         "memory",
         "progress",
+        "threads",
         "prediction",
         "client",
         "quantised",

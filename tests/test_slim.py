@@ -83,7 +83,8 @@ def test_an_engine_that_is_not_installed_is_said_in_one_line(example_clip: Path)
 def test_predicting_waits_for_no_library_that_it_does_not_use(example_clip: Path) -> None:
     code = (
         "import sys, emofuse; emofuse.load().predict(sys.argv[1]);"
-        "print([m for m in ('sklearn', 'scipy.signal', 'pandas', 'matplotlib') if m in sys.modules])"
+        "unused = 'torch', 'sklearn', 'scipy.signal', 'scipy.optimize', 'pandas', 'matplotlib';"
+        "print([m for m in unused if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, example_clip], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

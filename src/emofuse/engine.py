@@ -9,7 +9,10 @@ from emofuse.graph import GRAPH
 from emofuse.trained import Trained, has_weights, open_exported
 
 Engine = Literal["auto", "torch", "onnx"]
-"""``auto``: torch where it is installed and the folder holds weights for it, else onnxruntime."""
+"""``auto``: onnxruntime where the folder holds a graph, as of the model that ships and of exported ones, else torch.
+
+It is no slower, and torch alone takes longer to load than a first prediction may.
+"""
 
 
 def open_trained(folder: Path, engine: Engine = "auto") -> Trained:
@@ -28,7 +31,7 @@ def open_trained(folder: Path, engine: Engine = "auto") -> Trained:
     has_graph, has_torch = (folder / GRAPH).exists(), find_spec("torch") is not None
     if engine == "onnx" and not has_graph:
         raise ConfigError(f"{folder}: has no {GRAPH} for onnxruntime: emofuse export {folder} --out FOLDER makes one")
-    if engine == "onnx" or (engine == "auto" and has_graph and not (has_torch and has_weights(folder))):
+    if engine == "onnx" or (engine == "auto" and has_graph):
         return open_exported(folder)
     if has_graph and not has_weights(folder):
         raise ConfigError(f"{folder}: was exported and is run by onnxruntime alone: leave --engine torch out")

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,9 @@ GRAPH = "model.onnx"
 
 KEY, FORMAT = "emofuse", 1
 """Where a graph's metadata say what a predictor must know of it, as JSON; and their version."""
+
+PRODUCT = Path(__file__).parent / "assets" / "integer-product.onnx"
+"""A product of matrices, "a" of unsigned and "b" of signed bytes, to integers: see `multiplies_integers`."""
 
 ERRORS = (
     onnx_errors.Fail,
@@ -54,6 +59,14 @@ def open_graph(
     except ERRORS as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{source}: not an ONNX model that onnxruntime can run ({reason})") from None
+
+
+@cache
+def multiplies_integers() -> bool:
+    """Whether products of bytes are exact here: some older processors add two of them in 16 bits, which overflow."""
+    a, b = np.full((8, 64), 255, np.uint8), np.full((64, 32), 127, np.int8)
+    (found,) = open_graph(PRODUCT.read_bytes(), str(PRODUCT)).run(None, {"a": a, "b": b})
+    return bool((np.asarray(found) == 64 * 255 * 127).all())
 
 
 class GraphNetwork:

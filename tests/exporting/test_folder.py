@@ -20,8 +20,9 @@ from emofuse.graph import GRAPH, GraphNetwork
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.media.segment import Segment
 from emofuse.models import build, make_config
+from emofuse.models.network import TorchNetwork
 from emofuse.models.text_cnn import TextCNN
-from emofuse.predictor import Utterance, load
+from emofuse.predictor import Utterance, default_model, load
 from emofuse.protocol.feature import FeatureConfig
 from emofuse.protocol.fitted import FittedFeature, feature_state
 from emofuse.protocol.fitting import hidden_of
@@ -174,6 +175,11 @@ def test_the_engine_has_to_fit_the_folder(
         open_trained(out, "torch")
     with pytest.raises(ConfigError, match="engine 'tpu': one of auto, torch, onnx"):
         open_trained(model, "tpu")  # type: ignore[arg-type]
+    assert isinstance(open_trained(out).network, GraphNetwork)
+    assert isinstance(open_trained(model).network, TorchNetwork)
+    part = default_model() / "speech"  # which has both
+    assert isinstance(open_trained(part).network, GraphNetwork)
+    assert isinstance(open_trained(part, "torch").network, TorchNetwork)
     monkeypatch.setattr("emofuse.engine.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'model: needs torch: pip install "emofuse\[torch\]", export it where'):
         open_trained(model)

@@ -14,7 +14,7 @@ from emofuse.features.whisper_lower import (
     WEIGHTS_SHA256,
     encode,
     loud_span,
-    many_whisper_lower_rows,
+    network,
     whisper_log_mel,
     whisper_lower,
     whisper_lower_rows,
@@ -111,7 +111,8 @@ def test_the_network_is_the_library_s_with_these_weights():
         hidden = theirs(torch.from_numpy(log_mel).T[None], output_hidden_states=True).hidden_states
     # the last one is normalised on top
     expected = hidden[-1][0]
-    found = theirs.layer_norm(torch.from_numpy(encode([log_mel])[0]))
+    (rows,) = network(integers=False).run(None, {"log_mel": log_mel[None]})
+    found = theirs.layer_norm(torch.from_numpy(rows[0]))
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -121,9 +122,19 @@ def test_what_cannot_be_heard_is_refused(clip):
         whisper_lower_rows(clip)
 
 
-def test_clips_that_are_encoded_together_do_not_see_each_other():
-    clips = [tone(s, level) for s, level in ((1.0, 0.1), (0.31, 0.02), (2.2, 0.3), (11.0, 0.1), (0.7, 0.1))]
-    together = many_whisper_lower_rows(clips)
-    for clip, rows in zip(clips, together, strict=True):
-        np.testing.assert_allclose(rows, whisper_lower_rows(clip), atol=2e-5)
-    assert [len(rows) for rows in many_whisper_lower_rows([tone(0.5)] * 9)] == [25] * 9
+def test_in_integers_it_is_nearly_the_same():
+    for seconds, level in ((0.31, 0.02), (1.0, 0.1), (11.0, 0.3)):
+        log_mel = whisper_log_mel(tone(seconds, level))
+        exact, rounded = (network(i).run(None, {"log_mel": log_mel[None]})[0][0] for i in (False, True))
+        assert 0 < np.abs(exact - rounded).max() < 0.5
+        spread = np.linalg.norm(exact - exact.mean(axis=0))
+        assert np.linalg.norm(exact - rounded) < 0.1 * spread
+        np.testing.assert_allclose(rounded.mean(axis=0), exact.mean(axis=0), atol=0.05)
+
+
+def test_without_exact_products_of_integers_it_is_computed_in_floats(monkeypatch):
+    log_mel = whisper_log_mel(tone(0.5))
+    for integers in (False, True):
+        monkeypatch.setattr("emofuse.features.whisper_lower.multiplies_integers", lambda is_so=integers: is_so)
+        (expected,) = network(integers).run(None, {"log_mel": log_mel[None]})
+        np.testing.assert_array_equal(encode(log_mel), expected[0])

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from emofuse.errors import ConfigError, DataError
+from emofuse.graph import GraphNetwork
 from emofuse.interfaces.cli import main
 from emofuse.interfaces.listen import first_token, microphone, replay
 from emofuse.interfaces.table import LIVE_WIDTH, live_line
 from emofuse.media.audio import read_audio
+from emofuse.models.network import TorchNetwork
 from emofuse.prediction import Prediction
+from emofuse.predictor import Predictor, load
 
 
 def run(*arguments: str) -> int:
@@ -119,3 +122,19 @@ def test_a_server_s_error_is_ours() -> None:
 
     with pytest.raises(DataError, match="too many streams"):
         _print_answer('{"type": "error", "detail": "too many streams"}', False, False)
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_the_engine_can_be_chosen(
+    engine: str, example_clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded: list[Predictor] = []
+
+    def load_and_keep(*given: Any, **more: Any) -> Predictor:
+        loaded.append(load(*given, **more))
+        return loaded[-1]
+
+    monkeypatch.setattr("emofuse.predictor.load", load_and_keep)
+    assert run("stream", str(example_clip), "--speed", "100", "--engine", engine) == 0
+    assert capsys.readouterr().out
+    assert {type(part.network) for part in loaded[0].parts} == {TorchNetwork if engine == "torch" else GraphNetwork}

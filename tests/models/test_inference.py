@@ -146,3 +146,24 @@ def test_a_network_that_is_ready_already_stays_as_it_is() -> None:
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ConfigError, match="known: auto, float32, bfloat16"):
         for_inference(trained("cma-speech"), "half")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_what_explains_itself_is_encoded_once(fast: bool) -> None:
+    model = trained("cma")
+    model = for_inference(model, "float32") if fast else model
+    given = inputs("cma", WAVES, WORDS)
+    n_encoded = 0
+
+    def count(*_: object) -> None:
+        nonlocal n_encoded
+        n_encoded += 1
+
+    with torch.inference_mode():
+        expected, expected_received = model(**given), model.attention_received(**given)  # type: ignore[operator]
+        model.speech_encoder.register_forward_hook(count)  # type: ignore[union-attr]
+        logits, received = model.explained(**given)  # type: ignore[operator]
+    assert n_encoded == 1
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=2e-5)
+    for modality, weights in received.items():
+        torch.testing.assert_close(weights, expected_received[modality])

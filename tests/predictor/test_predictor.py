@@ -21,7 +21,7 @@ from emofuse.media.audio import read_audio
 from emofuse.media.segment import Segment, Word
 from emofuse.models import build, make_config
 from emofuse.models.text_cnn import TextCNN
-from emofuse.predictor import Part, Predictor, Sources, Utterance, default_model, load
+from emofuse.predictor import Part, Predictor, Sources, Utterance, _groups, default_model, load
 from emofuse.protocol.calibration import tempered
 from emofuse.protocol.feature import FeatureConfig
 from emofuse.protocol.fitted import FittedFeature, feature_state
@@ -165,6 +165,34 @@ def test_a_recording_is_a_timeline(tmp_path: Path, example_clip: Path) -> None:
     table = timeline.to_pandas()
     assert list(table["start_s"]) == [first.start_s, second.start_s]
     assert table["p_angry"][0] == first.probabilities["angry"]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_groups_and_threads_change_nothing(n_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    texts = ["good", None, "bad good", None, "xyzzy", "good good bad"]
+    lengths = rng.permutation([2000, 9000, 170_000, 30_000, 800, 16_000])
+    utterances = [
+        Utterance(
+            Segment(i, i + n / 16_000, None, text), rng.normal(0, 0.1, n).astype(np.float32) if n > 2000 else None
+        )
+        for i, (n, text) in enumerate(zip(lengths, texts, strict=True))
+    ]
+    predictor = load(n_threads=n_threads)
+    alone = [predictor.conclude(predictor.observe([u]), [u.segment], "x")[0] for u in utterances]
+    assert sum(p is not None for p in alone) >= 4
+    judged: list[int] = []
+    assert predictor.judge(utterances, "x", judged.append) == alone
+    assert judged == [6]
+    monkeypatch.setattr("emofuse.predictor.TOGETHER", 2)
+    assert predictor.judge(iter(utterances), "x", judged.append) == alone
+    assert judged == [6, 2, 4, 6]
+
+
+def test_a_group_ends_when_it_is_long_enough() -> None:
+    lengths = [100, 30, 30, 1000, 1, 1]
+    found = _groups(Utterance(Segment(0, n), None) for n in lengths)
+    assert [[u.segment.end_s for u in group] for group in found] == [[100, 30], [30, 1000], [1, 1]]
 
 
 def test_words_of_a_transcript_reach_the_utterances_with_their_times(tmp_path: Path, example_clip: Path) -> None:

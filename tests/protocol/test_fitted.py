@@ -1,5 +1,6 @@
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from emofuse.features.projection import fit_projection
 from emofuse.features.wordpieces import WordPieces
 from emofuse.labels import label_set
 from emofuse.protocol.examples import make_examples, vote_shares
-from emofuse.protocol.feature import FeatureConfig, pool_rows, speech_array
+from emofuse.protocol.feature import FeatureConfig, pool_rows, pool_without, speech_array
 from emofuse.protocol.fitted import FittedFeature, feature_from_state, feature_state
 from emofuse.protocol.fitting import fit_feature
 from emofuse.protocol.raw import load_raw, load_vectors, load_wordpieces
@@ -403,6 +404,21 @@ def test_extracted_features_are_pooled_as_asked() -> None:
     assert pool_rows(rows, LOG_MEL.model_copy(update={"pooling": "mean"})).tolist() == [2, 2]
     assert pool_rows(rows, LOG_MEL.model_copy(update={"pooling": "none"})) is rows
     assert pool_rows(rows[0], LOG_MEL) is not None
+
+
+@pytest.mark.parametrize("pooling", ["mean", "statistics", "none"])
+def test_what_is_left_without_a_stretch_is_pooled_as_if_it_were_all(pooling: str) -> None:
+    rows = np.random.default_rng(0).normal(100, 0.1, (23, 5)).astype(np.float32)
+    rows[:, 2] = 7  # which deviates nowhere
+    edges = np.array([0, 5, 6, 6, 23 - 3, 23])
+    config = LOG_MEL.model_copy(update={"pooling": pooling})
+    found = pool_without(rows, edges, config)
+    kept = [np.delete(rows, slice(a, b), axis=0) for a, b in pairwise(edges)]
+    expected = [pool_rows(version, config) for version in (rows, *kept)]
+    assert len(found) == len(expected) == 6
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_extracted_features_are_computed_once_where_there_is_a_store(tmp_path: Path, monkeypatch) -> None:

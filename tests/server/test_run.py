@@ -9,6 +9,10 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
+
+from emofuse.errors import ConfigError
+from emofuse.interfaces.cli import main
 
 
 def free_port() -> int:
@@ -45,3 +49,18 @@ def test_it_ends_in_order_and_leaves_no_temporary_files(tmp_path: Path, example_
             process.kill()
             process.wait()
     assert not (tmp_path / "spool").exists()
+
+
+def test_the_model_is_loaded_as_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(*given: object, **more: object) -> None:
+        raise ConfigError(f"{given} {more}")
+
+    monkeypatch.setattr("emofuse.server.service.load", load)
+    monkeypatch.setattr(
+        "sys.argv", ["emofuse", "serve", "--engine", "torch", "--threshold", "0.7", "--state", str(tmp_path)]
+    )
+    with pytest.raises(SystemExit):
+        main()
+    assert "('default', 0.7, 'torch') {'n_threads': 1}" in capsys.readouterr().err

@@ -125,7 +125,7 @@ def trace(
         fold: Compute what depends on weights alone beforehand. Without, its initializers have the names of the
             module's parameters, see `without_weights`.
     """
-    onnx = _onnx()
+    onnx = load_onnx()
     with torch.inference_mode():
         call(*given)
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -179,7 +179,7 @@ def without_weights(graph: bytes, weights: Collection[str]) -> bytes:
     Raises:
         ConfigError: The graph lacks one of them: two that are equal were made one.
     """
-    onnx = _onnx()
+    onnx = load_onnx()
     model = onnx.load_from_string(graph)
     missing = set(weights) - {tensor.name for tensor in model.graph.initializer}
     if missing:
@@ -209,7 +209,12 @@ def _memories(network: TorchNetwork, inputs: Inputs) -> list[PaddedLSTM]:
     return list(memory)
 
 
-def _onnx() -> Any:
+def load_onnx() -> Any:
+    """The package onnx.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
     try:
         import onnx
     except ImportError:

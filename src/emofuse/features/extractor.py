@@ -1,6 +1,6 @@
 """What every feature extractor is: arrays in, one array out, with names, a rate and a unit."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -28,7 +28,6 @@ class Extractor:
         licence: What a user must know before using it commercially; empty when there is nothing.
         span: Speech only, of a feature that leaves quiet ends out: a waveform to the first and the past-the-last
             sample that its rows are of; None: they are of all.
-        compute_many: `compute` of several at once, where that is quicker; the same values but for rounding.
     """
 
     name: str
@@ -41,7 +40,6 @@ class Extractor:
     frame_rate: float | None = None
     licence: str = ""
     span: Callable[[np.ndarray], tuple[int, int]] | None = None
-    compute_many: Callable[[Sequence[Any]], Sequence[np.ndarray]] | None = None
 
     def __call__(self, x: Any) -> np.ndarray:
         """Features of one utterance: float32 (n_rows, n_values), or (n_values,) where `rate_hz` is None.
@@ -50,16 +48,6 @@ class Extractor:
             DataError: There is nothing to compute them from, or a value is NaN or infinite.
         """
         return self._checked(self.compute(x))
-
-    def many(self, xs: Sequence[Any]) -> list[np.ndarray]:
-        """Features of several utterances, see `__call__`.
-
-        Raises:
-            DataError: As `__call__`, of any of them.
-        """
-        if self.compute_many is None or len(xs) < 2:
-            return [self(x) for x in xs]
-        return [self._checked(rows) for rows in self.compute_many(xs)]
 
     def _checked(self, rows: np.ndarray) -> np.ndarray:
         array = np.asarray(rows, dtype=np.float32)

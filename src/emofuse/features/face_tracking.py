@@ -10,7 +10,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
-from scipy.optimize import linear_sum_assignment
 
 from emofuse.features.face_detection import Box, Detector, cut_out
 from emofuse.media.image import FACE_SIZE
@@ -136,6 +135,8 @@ def _match(tracks: list[_Track], boxes: list[Box], grey: np.ndarray) -> dict[int
     """Index of a track -> index of the box that continues it."""
     if not tracks or not boxes:
         return {}
+    from scipy.optimize import linear_sum_assignment  # it takes long to load, and most recordings have no picture
+
     crops = [cut_out(grey, _with_margin(box), RAW_SIZE, RAW_SIZE) for box in boxes]
     overlaps = np.zeros((len(tracks), len(boxes)))
     for i, track in enumerate(tracks):

@@ -2,10 +2,11 @@
 
 Whisper has learnt to recognise words in recordings of every kind. Its upper layers forget how a word was said;
 the output of the second layer of ``tiny.en`` still knows, and knows it of voices, rooms and microphones that no corpus
-of emotions has. These two layers, 4 M weights in 8 bits a value, are read from the package and run by onnxruntime.
+of emotions has. These two layers, 4 M weights in 8 bits a value, are read from the package and run by onnxruntime: in
+integers where the processor multiplies them exactly, which is quicker, else in float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -17,16 +18,15 @@ from onnxruntime import InferenceSession
 from safetensors.numpy import load_file
 
 from emofuse.errors import DataError
-from emofuse.example import pad
 from emofuse.features.acoustic import check_waveform, hann, mel_filters
 from emofuse.features.extractor import Extractor
 from emofuse.features.windows import windows
-from emofuse.graph import open_graph
+from emofuse.graph import multiplies_integers, open_graph
 from emofuse.media.audio import SAMPLE_RATE
-from emofuse.quantised import unpack
+from emofuse.quantised import SCALE, unpack
 
 FOLDER = Path(__file__).parents[1] / "assets" / "whisper-tiny.en-lower"
-GRAPH, WEIGHTS = FOLDER / "model.onnx", FOLDER / "model.safetensors"
+GRAPH, INTEGER_GRAPH, WEIGHTS = FOLDER / "model.onnx", FOLDER / "model-int8.onnx", FOLDER / "model.safetensors"
 WEIGHTS_SHA256 = "f0b558cb91dcaf8d31a13c2e8f95d9380a1b197df825050874f48213cf0a2d0a"
 
 N_MELS, N_FFT, SHIFT = 80, 400, 160
@@ -42,9 +42,6 @@ FLOOR = 5.0
 
 ROOT_MEAN_SQUARE = 0.05
 """Level that every clip is brought to."""
-
-BATCHED_S, MAX_BATCH = 10.0, 8
-"""Clips of at most so many seconds are encoded together, at most so many at once: beyond that it is no quicker."""
 
 MIN_SAMPLES = 4 * SAMPLES_PER_ROW
 
@@ -86,17 +83,27 @@ def whisper_log_mel(waveform: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _network() -> InferenceSession:
-    """The graph of `emofuse.models.whisper_lower` with its weights."""
-    weights = {f"model.{name}": array for name, array in unpack(load_file(WEIGHTS)).items()}
-    return open_graph(GRAPH.read_bytes(), str(GRAPH), weights)
+def network(integers: bool) -> InferenceSession:
+    """The graph of `emofuse.models.whisper_lower` with its weights; in `integers` or in float32."""
+    packed = load_file(WEIGHTS)
+    graph, weights = (INTEGER_GRAPH, integer_weights(packed)) if integers else (GRAPH, unpack(packed))
+    return open_graph(graph.read_bytes(), str(graph), {f"model.{name}": array for name, array in weights.items()})
 
 
-def encode(log_mels: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Output of the second layer: each (n_frames, 80), n_frames even and at most 3,000 -> (n_frames / 2, 384)."""
-    n_rows = np.array([len(log_mel) // 2 for log_mel in log_mels])
-    (found,) = _network().run(None, {"log_mel": pad(log_mels)[0], "n_rows": n_rows})
-    return [rows[:n] for rows, n in zip(np.asarray(found), n_rows, strict=True)]
+def integer_weights(packed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Packed weights as the graph in integers takes them: a matrix from rows to filters, their scales, the rest floats.
+
+    (filters, channels[, taps]) of int8 -> ([taps *] channels, filters).
+    """
+    matrices = {n: np.ascontiguousarray(w.T).reshape(-1, len(w)) for n, w in packed.items() if n + SCALE in packed}
+    return {n: w.astype(np.float32) for n, w in packed.items() if n not in matrices} | matrices
+
+
+def encode(log_mel: np.ndarray) -> np.ndarray:
+    """Output of the second layer: (n_frames, 80), n_frames even and at most 3,000 -> (n_frames / 2, 384)."""
+    # One clip at a time: several are no quicker, and in integers they share one scale.
+    (found,) = network(multiplies_integers()).run(None, {"log_mel": log_mel[None]})
+    return np.asarray(found)[0]
 
 
 def whisper_lower_rows(waveform: np.ndarray) -> np.ndarray:
@@ -114,25 +121,9 @@ def whisper_lower_rows(waveform: np.ndarray) -> np.ndarray:
     log_mel = _network_input(waveform)
     parts = []
     for window in windows(len(log_mel) // 2, WINDOW_ROWS, CONTEXT_ROWS):
-        (rows,) = encode([log_mel[2 * window.start : 2 * window.end]])
+        rows = encode(log_mel[2 * window.start : 2 * window.end])
         parts.append(rows[window.keep_start - window.start : window.keep_end - window.start])
     return np.concatenate(parts)
-
-
-def many_whisper_lower_rows(waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """`whisper_lower_rows` of several clips; short ones of similar length are encoded together."""
-    found: dict[int, np.ndarray] = {}
-    short: list[tuple[int, np.ndarray]] = []
-    for i, waveform in enumerate(waveforms):
-        if len(waveform) > BATCHED_S * SAMPLE_RATE:
-            found[i] = whisper_lower_rows(waveform)
-        else:
-            short.append((i, _network_input(waveform)))
-    short.sort(key=lambda one: len(one[1]))
-    for start in range(0, len(short), MAX_BATCH):
-        indices, log_mels = zip(*short[start : start + MAX_BATCH], strict=True)
-        found |= dict(zip(indices, encode(log_mels), strict=True))
-    return [found[i] for i in range(len(waveforms))]
 
 
 def _network_input(waveform: np.ndarray) -> np.ndarray:
@@ -149,7 +140,7 @@ def whisper_lower() -> Extractor:
     Raises:
         DataError: The weights that belong to the package are not there.
     """
-    for file in (GRAPH, WEIGHTS):
+    for file in (GRAPH, INTEGER_GRAPH, WEIGHTS):
         if not file.is_file():
             raise DataError(f"{file}: not there, though it belongs to emofuse: install it anew")
     return Extractor(
@@ -161,5 +152,4 @@ def whisper_lower() -> Extractor:
         compute=whisper_lower_rows,
         settings={"sha256": WEIGHTS_SHA256, "quiet_db": QUIET_DB, "floor": FLOOR, "level": ROOT_MEAN_SQUARE},
         span=loud_span,
-        compute_many=many_whisper_lower_rows,
     )

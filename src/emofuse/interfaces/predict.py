@@ -74,7 +74,7 @@ class Job:
         out: File or folder to write to; None: standard output.
         resume: Leave alone what is in the folder `out` already.
         report: Page to write; None: none.
-        n_threads: Processor threads of the recognition.
+        n_threads: Processor threads, where one process predicts.
     """
 
     setup: Setup

@@ -3,6 +3,8 @@
 import os
 import sys
 
+from emofuse.threads import available
+
 
 def use_one_thread() -> None:
     """Two OpenMP threads stall LSTM training while another process uses a core; one does not."""
@@ -13,12 +15,11 @@ def use_one_thread() -> None:
 
 
 def use_half_of_the_threads() -> int:
-    """Let torch, where it runs the networks, use half of the threads that it would; and how many these are."""
-    torch, given = sys.modules.get("torch"), os.environ.get("OMP_NUM_THREADS", "")
-    most = torch.get_num_threads() if torch else int(given) if given.isdecimal() else os.cpu_count() or 1
-    n_threads = max(1, most // 2)
-    if torch:
-        torch.set_num_threads(n_threads)
+    """Let torch divide one operation among half of the threads; and how many there are, to divide other work among."""
+    n_threads = available()
+    half = max(1, n_threads // 2)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(half)
     else:
-        os.environ["OMP_NUM_THREADS"] = str(n_threads)
+        os.environ["OMP_NUM_THREADS"] = str(half)
     return n_threads

@@ -72,7 +72,7 @@ class FilePredictor:
 
     Args:
         setup: What to load.
-        n_threads: Processor threads of the recognition.
+        n_threads: Processor threads, among which utterances are divided.
 
     Attributes:
         predictor: The model.
@@ -86,7 +86,7 @@ class FilePredictor:
         from emofuse.media.recognition import Recogniser
         from emofuse.predictor import FaceFinder, Sources, load
 
-        self.predictor: Predictor = load(setup.model, setup.threshold, setup.engine)
+        self.predictor: Predictor = load(setup.model, setup.threshold, setup.engine, n_threads)
         recogniser = None if setup.asr is None else Recogniser(setup.asr, setup.language, n_threads)
         self._setup = setup
         self._sources = Sources(text=setup.text, whole=setup.whole, recogniser=recogniser)

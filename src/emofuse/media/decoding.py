@@ -173,7 +173,8 @@ def _mono(channels: np.ndarray) -> np.ndarray:
     if channels.shape[1] == 1:
         return channels[:, 0]
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later, in words
-        return channels.mean(axis=1)
+        # Channel by channel: numpy's mean of so short rows takes five times as long.
+        return sum(channels.T[1:], start=channels[:, 0]) / np.float32(channels.shape[1])
 
 
 def stated_duration_s(path: Path) -> float | None:

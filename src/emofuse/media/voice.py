@@ -22,7 +22,7 @@ BELOW = 0.15
 PAUSE_S = 0.1
 """Long speech is divided at pauses of at least so much."""
 
-NETWORK = Path(__file__).parents[1] / "assets" / "silero-vad" / "silero_vad_16k_sequence.onnx"
+NETWORK = Path(__file__).parents[1] / "assets" / "silero-vad" / "silero_vad_16k_picture.onnx"
 
 _CONTEXT_SAMPLES = 64  # each frame is given the end of the one before
 _MAX_FRAMES = 512  # a call of the network: bounds its memory, not its result

@@ -213,7 +213,10 @@ class CMA(nn.Module):
         Returns:
             (batch, n_classes).
         """
-        states, masks = self._encode(speech, speech_lengths, text, text_lengths)
+        return self._decide(*self._encode(speech, speech_lengths, text, text_lengths))
+
+    def _decide(self, states: dict[str, Tensor], masks: dict[str, Tensor]) -> Tensor:
+        """Logits from what the encoders gave."""
         pooled = []
         for modality in states:
             other = self._context_of(modality)
@@ -232,7 +235,15 @@ class CMA(nn.Module):
         Returns:
             Modality to (batch, time); each row sums to 1 over its valid steps, or is 0 where nobody asks.
         """
-        states, masks = self._encode(**inputs)
+        return self._received(*self._encode(**inputs))
+
+    def explained(self, **inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """`forward` and `attention_received`, of inputs that are encoded once."""
+        encoded = self._encode(**inputs)
+        return self._decide(*encoded), self._received(*encoded)
+
+    def _received(self, states: dict[str, Tensor], masks: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`attention_received` from what the encoders gave."""
         received: dict[str, Tensor] = {}
         for modality in states:
             other = self._context_of(modality)

@@ -32,6 +32,9 @@ class TorchNetwork:
         """See `Network`."""
         given, more = tensors(inputs), {} if memory is None else {"memory": memory}
         with torch.inference_mode():
+            if isinstance(self.model, CMA):
+                logits, received = self.model.explained(**given)
+                return Outcome(logits.numpy(), arrays(received))
             logits = self.model(**given, **more)
             received, shares = explanations(self.model, given)
         return Outcome(logits.numpy(), arrays(received), arrays(shares))

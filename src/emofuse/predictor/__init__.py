@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +23,7 @@ from emofuse.predictor.past import Past
 from emofuse.protocol.duration import duration_temperature
 from emofuse.protocol.pool import Reliability, discounted, pool
 from emofuse.recording import FaceFinder, Progress, Recording, Sources, Utterance, find_recording, open_recording
+from emofuse.threads import available, in_threads, one_blas_thread
 
 __all__ = [
     "FaceFinder",
@@ -47,6 +48,9 @@ MODALITIES = ("speech", "visual", "text")
 UNSURE = 0.5
 """A prediction whose label is less probable than this is marked unsure."""
 
+TOGETHER, TOGETHER_S = 16, 120.0
+"""Utterances that are in memory and judged at once, at most, and seconds from which on no more are added to them."""
+
 Observed = tuple[Any, ...]
 """What the parts keep of one utterance, one each."""
 
@@ -55,11 +59,20 @@ class Predictor:
     """Predicts emotions in media files with one or more checkpoints."""
 
     def __init__(
-        self, parts: Sequence[Part], reliabilities: Sequence[Reliability] | None = None, threshold: float = UNSURE
+        self,
+        parts: Sequence[Part],
+        reliabilities: Sequence[Reliability] | None = None,
+        threshold: float = UNSURE,
+        n_threads: int | None = None,
     ) -> None:
-        """`reliabilities`: how far each part is believed, in [0, 1], see `emofuse.protocol.pool`; None: fully.
+        """The parts that have any of their modalities are pooled; one that is alone decides alone.
 
-        The parts that have any of their modalities are pooled; one that is alone decides alone.
+        Args:
+            parts: Each a checkpoint.
+            reliabilities: How far each part is believed, in [0, 1], see `emofuse.protocol.pool`; None: fully.
+            threshold: A prediction whose label is less probable than this is marked unsure.
+            n_threads: Threads among which utterances are divided; None: all that the process may use, see
+                `emofuse.threads.available`.
 
         Raises:
             ConfigError: The parts do not share their classes, or a reliability is out of range.
@@ -71,6 +84,7 @@ class Predictor:
         if len({part.classes for part in parts}) != 1:
             raise ConfigError(f"parts with different classes cannot be fused: {[list(p.classes) for p in parts]}")
         self.parts, self.reliabilities, self.threshold = tuple(parts), tuple(reliabilities), threshold
+        self.n_threads = n_threads
         self.classes = parts[0].classes
         self.modalities = tuple(m for m in MODALITIES if any(m in p.features for p in parts))
 
@@ -138,20 +152,40 @@ class Predictor:
             raise DataError(self._nothing(source, [utterance]))
         return prediction
 
-    def judge(self, utterances: Iterable[Utterance], source: str) -> list[Prediction | None]:
+    def judge(
+        self, utterances: Iterable[Utterance], source: str, on_judged: Callable[[int], None] | None = None
+    ) -> list[Prediction | None]:
         """Predictions of the utterances of one conversation in order; None where the model can use nothing of one.
 
-        Utterances are taken one by one, so that those of a long recording need not be in memory together.
+        They are taken a few at a time, so that those of a long recording need not be in memory together. `on_judged`
+        is called with how many are done.
         """
         segments: list[Segment] = []
         observed: list[Observed] = []
-        for u in utterances:
-            observed += self.observe([u])
-            segments.append(u.segment)
+        for group in _groups(utterances):
+            observed += self.observe(group)
+            segments += [u.segment for u in group]
+            if on_judged is not None:
+                on_judged(len(observed))
         return self.conclude(observed, segments, source)
 
     def observe(self, utterances: Sequence[Utterance]) -> "list[Observed]":
-        """What each part keeps of each utterance, whichever conversations they belong to; see `Part.observe`."""
+        """What each part keeps of each utterance, whichever conversations they belong to; see `Part.observe`.
+
+        They are divided among threads, long and short ones alike.
+        """
+        n_threads = min(available() if self.n_threads is None else self.n_threads, len(utterances))
+        if n_threads < 2:
+            with one_blas_thread():
+                return self._observe(utterances)
+        order = sorted(range(len(utterances)), key=lambda i: _seconds(utterances[i]))
+        shares = [order[first::n_threads] for first in range(n_threads)]
+        with one_blas_thread():
+            done = in_threads(self._observe, [[utterances[i] for i in share] for share in shares])
+        found = {i: one for share, of in zip(shares, done, strict=True) for i, one in zip(share, of, strict=True)}
+        return [found[i] for i in range(len(utterances))]
+
+    def _observe(self, utterances: Sequence[Utterance]) -> "list[Observed]":
         return list(zip(*[part.observe(utterances) for part in self.parts], strict=True))
 
     def conclude(
@@ -231,13 +265,15 @@ class Predictor:
         last: list[Utterance] = []
 
         def utterances() -> Iterator[Utterance]:
-            for n, u in enumerate(recording.utterances()):
+            for u in recording.utterances():
                 last[:] = [u]
                 yield u
-                if on_progress is not None:
-                    on_progress("predicting", (n + 1) / len(recording.segments))
 
-        return self.summarise(recording, self.judge(utterances(), recording.source), last)
+        def on_judged(n: int) -> None:
+            if on_progress is not None:
+                on_progress("predicting", n / len(recording.segments))
+
+        return self.summarise(recording, self.judge(utterances(), recording.source, on_judged), last)
 
     def summarise(
         self, recording: Recording, predictions: Sequence[Prediction | None], seen: Sequence[Utterance]
@@ -261,6 +297,22 @@ class Predictor:
         if not recording.voiced:
             kept = [replace(p, unsure=True) for p in kept]
         return Timeline(recording.source, recording.duration_s, tuple(kept), tuple(problems))
+
+
+def _groups(utterances: Iterable[Utterance]) -> Iterator[list[Utterance]]:
+    """The utterances in groups of at most `TOGETHER`; one has `TOGETHER_S` at most, but for its last utterance."""
+    group: list[Utterance] = []
+    for u in utterances:
+        group.append(u)
+        if len(group) == TOGETHER or sum(map(_seconds, group)) >= TOGETHER_S:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _seconds(u: Utterance) -> float:
+    return u.segment.end_s - u.segment.start_s
 
 
 def _name(media: str | Path | np.ndarray) -> str:
@@ -300,7 +352,9 @@ def default_model() -> Path:
     return Path(str(files("emofuse") / "assets" / "default"))
 
 
-def load(path: str | Path | None = None, threshold: float = UNSURE, engine: Engine = "auto") -> Predictor:
+def load(
+    path: str | Path | None = None, threshold: float = UNSURE, engine: Engine = "auto", n_threads: int | None = None
+) -> Predictor:
     """A predictor from a checkpoint folder, a fusion folder, or (None) the model that ships with the package.
 
     A fusion folder holds one checkpoint folder a part and ``fusion.json``: ``{"parts": {FOLDER: PART, ...}}``, each
@@ -312,7 +366,8 @@ def load(path: str | Path | None = None, threshold: float = UNSURE, engine: Engi
     Args:
         path: The folder, or ``default``.
         threshold: A prediction whose label is less probable than this is marked unsure.
-        engine: ``torch``, ``onnx`` (onnxruntime, which needs no torch), or ``auto``: torch where it is installed.
+        engine: ``torch``, ``onnx`` (onnxruntime, which needs no torch), or ``auto``, see `emofuse.engine.Engine`.
+        n_threads: See `Predictor`.
 
     Raises:
         DataError: Something is missing or malformed.
@@ -323,7 +378,7 @@ def load(path: str | Path | None = None, threshold: float = UNSURE, engine: Engi
         raise DataError(f"{folder}: no such model folder")
     fusion = folder / "fusion.json"
     if not fusion.exists():
-        return Predictor([Part(open_trained(folder, engine), str(folder))], threshold=threshold)
+        return Predictor([Part(open_trained(folder, engine), str(folder))], None, threshold, n_threads)
     try:
         given = {n: p if isinstance(p, dict) else {"reliability": float(p)} for n, p in _parts_of(fusion).items()}
         parts = [_part(folder / name, engine, **settings) for name, settings in given.items()]
@@ -333,7 +388,7 @@ def load(path: str | Path | None = None, threshold: float = UNSURE, engine: Engi
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         need = '{"parts": {FOLDER: {"temperature": T, "reliability": R}}}'
         raise DataError(f"{fusion}: need {need} ({error!r})") from None
-    return Predictor(parts, reliabilities, threshold)
+    return Predictor(parts, reliabilities, threshold, n_threads)
 
 
 def _parts_of(fusion: Path) -> dict[str, Any]:

@@ -9,8 +9,16 @@ N_LEAST = 3
 """Rows that must remain when a stretch is left out."""
 
 
+def rows_without(rows: np.ndarray, edges: np.ndarray) -> list[np.ndarray]:
+    """All rows, and the rows without each stretch between two edges."""
+    return [rows, *(np.concatenate([rows[:a], rows[b:]]) for a, b in pairwise(edges))]
+
+
 def leave_out(
-    rows: np.ndarray, n_stretches: int, log_probability: Callable[[list[np.ndarray]], np.ndarray]
+    rows: np.ndarray,
+    n_stretches: int,
+    log_probability: Callable[[list[np.ndarray]], np.ndarray],
+    versions: Callable[[np.ndarray, np.ndarray], list[np.ndarray]] = rows_without,
 ) -> np.ndarray:
     """Share of each stretch in a decision: by how much it is less likely without the stretch.
 
@@ -20,16 +28,16 @@ def leave_out(
     Args:
         rows: (n_rows, n_values) of one utterance, in time.
         n_stretches: Into how many of equal length it is divided.
-        log_probability: Rows of several utterances to (n,) logarithms of the probability of what was decided.
+        log_probability: Versions of an utterance to (n,) logarithms of the probability of what was decided.
+        versions: What `log_probability` takes instead of `rows_without`, of the same arguments.
 
     Returns:
         (n_stretches,), sums to 1; all equal where nothing can be left out, or nothing matters.
     """
     edges = np.linspace(0, len(rows), n_stretches + 1).round().astype(int)
-    kept = [np.concatenate([rows[:a], rows[b:]]) for a, b in pairwise(edges)]
-    if n_stretches < 2 or min(map(len, kept)) < N_LEAST:
+    if n_stretches < 2 or len(rows) - np.diff(edges).max() < N_LEAST:
         return np.full(n_stretches, 1 / n_stretches)
-    return _shares(*log_probability([rows, *kept]))
+    return _shares(*log_probability(versions(rows, edges)))
 
 
 def leave_out_words(

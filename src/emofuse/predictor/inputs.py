@@ -16,18 +16,11 @@ from emofuse.recording import Utterance
 Features = Mapping[str, FittedFeature]
 
 
-def hear(features: Features, clips: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
-    """The speech extractor's rows of each clip; None where there is no sound, too little, or no such extractor."""
+def hear(features: Features, waveform: np.ndarray | None) -> np.ndarray | None:
+    """The speech extractor's rows of a clip; None where there is no sound, too little, or no such extractor."""
     feature = features.get("speech")
     extractor = None if feature is None else feature.extractor
-    if extractor is None:
-        return [None] * len(clips)
-    there = [clip for clip in clips if clip is not None]
-    try:
-        found = iter(extractor.many(there))
-    except DataError:  # one of them is too short for it: the others are not to suffer
-        found = iter([or_none(extractor, clip) for clip in there])
-    return [None if clip is None else next(found) for clip in clips]
+    return None if extractor is None or waveform is None else or_none(extractor, waveform)
 
 
 def windows(features: Features, u: Utterance) -> Iterator[tuple[slice, np.ndarray]]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from scipy.special import log_softmax, softmax
@@ -17,7 +18,7 @@ from emofuse.predictor.inputs import cut, hear, inputs_of, vectors_of, windows
 from emofuse.predictor.moments import MOMENT_S, merge_moments, moments_of
 from emofuse.predictor.past import Past
 from emofuse.protocol.duration import UNCHANGED, DurationTemperature
-from emofuse.protocol.feature import pool_rows
+from emofuse.protocol.feature import pool_without
 from emofuse.protocol.fitted import FittedFeature, feature_from_state
 from emofuse.recording import Utterance
 from emofuse.trained import Trained
@@ -103,14 +104,10 @@ class Part:
         None where every modality that the part can use is missing. The utterances need not belong together.
         """
         if self.level != "utterance":
-            heard = hear(self.features, [u.waveform for u in utterances])
-            return [vectors_of(self.features, u, rows) for u, rows in zip(utterances, heard, strict=True)]
-        cuts = [list(windows(self.features, u)) for u in utterances]
-        clips = [cut(u, samples) for u, of in zip(utterances, cuts, strict=True) for samples, _ in of]
-        heard = iter(hear(self.features, clips))
+            return [vectors_of(self.features, u, hear(self.features, u.waveform)) for u in utterances]
         return [
-            self._judge_one(u, [self._judge_window(u, samples, words, next(heard)) for samples, words in of])
-            for u, of in zip(utterances, cuts, strict=True)
+            self._judge_one(u, [self._judge_window(u, samples, words) for samples, words in windows(self.features, u)])
+            for u in utterances
         ]
 
     def conclude(
@@ -194,11 +191,10 @@ class Part:
             {m: 1 / len(there) for m in there},
         )
 
-    def _judge_window(
-        self, u: Utterance, samples: slice, word_index: np.ndarray, heard: np.ndarray | None
-    ) -> Judgement | None:
-        """Judge one window on what is there of it, `heard` if speech is extracted; None where nothing is."""
+    def _judge_window(self, u: Utterance, samples: slice, word_index: np.ndarray) -> Judgement | None:
+        """Judge one window on what is there of it; None where nothing is."""
         waveform = cut(u, samples)
+        heard = hear(self.features, waveform)
         arrays, token_words = inputs_of(self.features, u, waveform, word_index, heard)
         if not arrays:
             return None
@@ -239,10 +235,10 @@ class Part:
 
         log_probability = self._log_probability("speech", decided, temperature)
 
-        def of_rows(versions: list[np.ndarray]) -> np.ndarray:
-            return log_probability(feature.transform([pool_rows(rows, feature.config) for rows in versions]))
+        def of_pooled(versions: list[np.ndarray]) -> np.ndarray:
+            return log_probability(feature.transform(versions))
 
-        return leave_out(heard, n_stretches, of_rows)
+        return leave_out(heard, n_stretches, of_pooled, partial(pool_without, config=feature.config))
 
     def _log_probability(
         self, modality: str, decided: int, temperature: float

@@ -1,5 +1,6 @@
 """How a modality becomes a model's input: the settings, and what is computed of sound and of rows in time."""
 
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -135,3 +136,27 @@ def pool_rows(array: np.ndarray, config: FeatureConfig) -> np.ndarray:
         return functionals(array)
     mean = array.mean(axis=0)
     return mean if config.pooling == "mean" else np.concatenate([mean, array.std(axis=0)])
+
+
+def pool_without(rows: np.ndarray, edges: np.ndarray, config: FeatureConfig) -> list[np.ndarray]:
+    """`pool_rows` of all rows (n_rows, n_values), and of the rows without each stretch between two edges.
+
+    `edges` go from 0 to n_rows; a stretch is not all of them. Statistics are not taken anew for each: the sums of
+    what is left are those of all rows less those of the stretch.
+    """
+    if config.pooling not in ("mean", "statistics"):
+        kept = [np.concatenate([rows[:a], rows[b:]]) for a, b in pairwise(edges)]
+        return [pool_rows(version, config) for version in (rows, *kept)]
+    centre = rows.mean(axis=0, dtype=np.float64)
+    x = rows - centre
+
+    def means(values: np.ndarray) -> np.ndarray:
+        """Without each stretch: (n_stretches, n_values)."""
+        sums = np.concatenate([np.zeros((1, values.shape[1])), values.cumsum(axis=0)])[edges]
+        return (sums[-1] - np.diff(sums, axis=0)) / (len(values) - np.diff(edges))[:, None]
+
+    mean = means(x)
+    found = centre + mean
+    if config.pooling == "statistics":
+        found = np.concatenate([found, np.sqrt(np.maximum(means(x**2) - mean**2, 0))], axis=1)
+    return [pool_rows(rows, config), *found.astype(rows.dtype)]

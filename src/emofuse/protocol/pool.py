@@ -12,7 +12,6 @@ classes by at most 1 + K r_k / (1 - r_k).
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize
 
 Reliability = float | np.ndarray
 """Of every class the same, or (n_classes,); in [0, 1]."""
@@ -49,6 +48,8 @@ def fit_reliability(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray
         probabilities: (n, n_classes) of one part, on data of a kind that it was not trained on.
         y_true: (n,) class indices.
     """
+    from scipy.optimize import minimize  # it takes long to load, and predicting fits nothing
+
     n_classes = probabilities.shape[1]
     counts = np.bincount(y_true, minlength=n_classes)
     weights = 1 / counts[y_true] / np.count_nonzero(counts)

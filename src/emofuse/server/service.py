@@ -84,7 +84,7 @@ class Service:
         """
         self.settings, self.metrics = settings, metrics
         sandbox.prepare("emofuse.server.decoding", "emofuse.server.container_stream")
-        self.predictor: Predictor = load(settings.model, settings.threshold)
+        self.predictor: Predictor = load(settings.model, settings.threshold, settings.engine, n_threads=1)
         extracted = [part.features["visual"].extractor for part in self.predictor.parts if "visual" in part.features]
         refuse_pictures([extractor.name for extractor in extracted if extractor is not None])
         self.recogniser = None if settings.asr is None else Recogniser(settings.asr, n_threads=settings.workers)

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from emofuse.engine import Engine
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MEGABYTE = 1_000_000
 
@@ -22,6 +24,7 @@ class ServerSettings:
         host, port: Where it listens.
         model: Checkpoint or fusion folder; ``default``: the model that ships.
         threshold: Predictions less probable than this are marked unsure.
+        engine: What runs the networks, see `emofuse.engine`.
         asr: Whisper model for requests that ask for recognition; None: they are refused.
         token_file: File of bearer tokens, one a line; None: everybody who reaches the server may use it.
         state: Folder of jobs and uploads; one server at a time.
@@ -46,6 +49,7 @@ class ServerSettings:
     port: int = 8000
     model: str = "default"
     threshold: float = 0.5
+    engine: Engine = "auto"
     asr: str | None = None
     token_file: Path | None = None
     state: Path = field(default_factory=default_state)

@@ -24,6 +24,7 @@ from emofuse.media.voice import find_speech, speech_probabilities
 from emofuse.predictor import Predictor, load
 from emofuse.recording import Sources, open_recording
 from emofuse.recording import Utterance as Heard
+from emofuse.threads import one_blas_thread
 
 
 def decode(setup: Setup) -> dict[str, Any]:
@@ -56,11 +57,14 @@ def predict_file(setup: Setup) -> dict[str, Any]:
     beside = optional("openSMILE + SVM on windows of 10 s", use("opensmile_svm", classical), sizes.slow_s)
     ours = Contender("emofuse", lambda: predictor.predict(path), sizes.recording_s)
     entry = setup.measure("x real time", ours, reference, [beside])
-    return entry | {"utterances": n_found, "stages_ms": _prediction_stages(setup, predictor, path)}
+    return entry | {"utterances": n_found, "stages_ms": _prediction_stages(setup, load(n_threads=1), path)}
 
 
 def _prediction_stages(setup: Setup, predictor: Predictor, path: Path) -> dict[str, float]:
-    """Milliseconds of each stage by itself; `model` is what judging takes beyond the features that it rests on."""
+    """Milliseconds of each stage by itself; `model` is what judging takes beyond the features that it rests on.
+
+    The predictor has one thread, that the two can be compared.
+    """
     with open_recording(path, Sources(), None, predictor.modalities) as recording, AudioSpool(path) as spool:
         heard = list(recording.utterances())
         found = setup.stages_ms(
@@ -79,8 +83,9 @@ def _features(predictor: Predictor, heard: list[Heard]) -> None:
     for part in predictor.parts:
         feature = part.features.get("speech")
         if feature is not None and feature.extractor is not None:
-            for u in heard:
-                feature.extractor(u.waveform)
+            with one_blas_thread():  # as the predictor does
+                for u in heard:
+                    feature.extractor(u.waveform)
 
 
 def extract(setup: Setup) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from emofuse.interfaces.commands.options import Engine, EngineChoice
 from emofuse.interfaces.threads import use_one_thread
 
 
@@ -26,6 +27,7 @@ def stream(
     file: Annotated[Path, typer.Argument(help="Sound or video file.", show_default=False)],
     speed: Annotated[float, typer.Option(min=0.1, max=100, help="Times real time.")] = 1.0,
     model: Model = "default",
+    engine: EngineChoice = Engine.auto,
     url: Url = None,
     token_file: Token = None,
     format: LiveOutput = LiveFormat.text,
@@ -33,12 +35,13 @@ def stream(
     """Replay a file in real time, and predict as if it were spoken now."""
     from emofuse.interfaces.listen import replay
 
-    _follow(replay(file, speed), file.name, model, url, token_file, format)
+    _follow(replay(file, speed), file.name, model, engine, url, token_file, format)
 
 
 def listen(
     device: Annotated[str | None, typer.Option(help="Microphone: name or number; default: the system's.")] = None,
     model: Model = "default",
+    engine: EngineChoice = Engine.auto,
     url: Url = None,
     token_file: Token = None,
     format: LiveOutput = LiveFormat.text,
@@ -46,16 +49,18 @@ def listen(
     """Predict what a microphone hears, until Ctrl-C."""
     from emofuse.interfaces.listen import microphone
 
-    _follow(microphone(device), "microphone", model, url, token_file, format)
+    _follow(microphone(device), "microphone", model, engine, url, token_file, format)
 
 
-def _follow(blocks: Any, source: str, model: str, url: str | None, token_file: Path | None, format: str) -> None:
+def _follow(
+    blocks: Any, source: str, model: str, engine: Engine, url: str | None, token_file: Path | None, format: str
+) -> None:
     from emofuse.interfaces.listen import first_token, follow, follow_server
     from emofuse.predictor import load
 
     if url is not None:
         follow_server(blocks, url, first_token(token_file), source, format == "json")
     else:
-        predictor = load(model)
+        predictor = load(model, engine=engine.value)
         use_one_thread()
         follow(blocks, predictor, source, format == "json")

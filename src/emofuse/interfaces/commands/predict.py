@@ -7,16 +7,8 @@ from typing import Annotated
 import typer
 
 from emofuse.errors import ConfigError
-from emofuse.interfaces.commands.options import Jobs, Ray
+from emofuse.interfaces.commands.options import Engine, EngineChoice, Jobs, Ray
 from emofuse.interfaces.threads import use_half_of_the_threads
-
-
-class Engine(StrEnum):
-    """What runs the networks."""
-
-    auto = "auto"
-    torch = "torch"
-    onnx = "onnx"
 
 
 class Format(StrEnum):
@@ -28,9 +20,6 @@ class Format(StrEnum):
     textgrid = "textgrid"
     eaf = "eaf"
     srt = "srt"
-
-
-EngineChoice = Annotated[Engine, typer.Option("--engine", help="What runs the networks; auto: torch if installed.")]
 
 
 def predict(
@@ -85,4 +74,4 @@ def predict(
             raise ConfigError("--ray writes Parquet into a folder: give --out FOLDER, leave out --format and --report")
         raise typer.Exit(run_on_ray(setup, files, out, ray, jobs))
     n_threads = use_half_of_the_threads()
-    raise typer.Exit(run(Job(setup, format, out, resume, report, 2 * n_threads), files, jobs or 1))
+    raise typer.Exit(run(Job(setup, format, out, resume, report, n_threads), files, jobs or 1))

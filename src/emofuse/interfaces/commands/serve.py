@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from emofuse.errors import ConfigError
+from emofuse.interfaces.commands.options import Engine, EngineChoice
 
 
 def serve(
@@ -16,6 +17,7 @@ def serve(
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Mark as unsure what is less probable than this.")
     ] = 0.5,
+    engine: EngineChoice = Engine.auto,
     asr: Annotated[str | None, typer.Option(help="Let requests have words recognised by this Whisper model.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="Bearer tokens, one a line, that may use it.")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Let others in without a token.")] = False,
@@ -45,6 +47,7 @@ def serve(
         port,
         model,
         threshold,
+        engine.value,
         asr,
         token_file,
         state or default_state(),
