@@ -58,6 +58,9 @@ def measure(name: str, size: int, folder: Path) -> dict[str, float]:
     """One point, in this process: seconds of the work, of its processor, memory before and at its peak."""
     import torch
 
+    from emofuse.memory import keep_freed_memory
+
+    keep_freed_memory()  # as commands do
     torch.set_num_threads(1)
     work = {"predict": _predict, "infer": _infer, "extract": _extract, "find": _extract}[name](size, folder)
     if name == "find":
@@ -73,7 +76,7 @@ def _predict(size: int, folder: Path) -> Any:
 
     write_talk(folder / "warm.flac", 6)
     write_talk(folder / "talk.flac", size)
-    model = emofuse.load()
+    model = emofuse.load(n_threads=1)
     model.predict(folder / "warm.flac")
     return lambda: model.predict(folder / "talk.flac")
 

@@ -32,8 +32,10 @@ import soundfile
 
 from emofuse.corpora.utterance import Utterance
 from emofuse.extraction import extract, folder_utterances
+from emofuse.extraction.workers import use_one_thread
 from emofuse.extractors import make_extractor
 from emofuse.features.store import FeatureStore
+from emofuse.memory import keep_freed_memory
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -72,10 +74,9 @@ def measure(kind: str, jobs: int, feature: str, utterances: Sequence[Utterance],
 
 
 def in_own_process(barrier: Any, rates: Any, *arguments: Any) -> None:
-    """`measure` once all have begun."""
-    import torch
-
-    torch.set_num_threads(1)
+    """`measure` once all have begun, with threads and memory as `emofuse extract` has them."""
+    keep_freed_memory()
+    use_one_thread()
     make_extractor(arguments[2])
     barrier.wait()
     rates.put(measure(*arguments))

@@ -16,6 +16,7 @@ from emofuse.bench.references import References
 from emofuse.bench.setup import Setup, Sizes
 from emofuse.bench.timing import empty_entry
 from emofuse.errors import EmofuseError
+from emofuse.memory import keep_freed_memory
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     Returns:
         The case's entry; where it cannot run here, an empty one with a note.
     """
+    keep_freed_memory()  # as commands do; the references have the same
     torch.set_num_threads(job["threads"])
     case = CASES[job["case"]]
     references = References(None if job["references"] is None else Path(job["references"]))
