@@ -56,12 +56,11 @@ def peak_mb() -> float:
 
 def measure(name: str, size: int, folder: Path) -> dict[str, float]:
     """One point, in this process: seconds of the work, of its processor, memory before and at its peak."""
-    import torch
-
+    from emofuse.extraction.workers import use_one_thread
     from emofuse.memory import keep_freed_memory
 
     keep_freed_memory()  # as commands do
-    torch.set_num_threads(1)
+    use_one_thread()
     work = {"predict": _predict, "infer": _infer, "extract": _extract, "find": _extract}[name](size, folder)
     if name == "find":
         work()
