@@ -56,8 +56,8 @@ def peak_mb() -> float:
 
 def measure(name: str, size: int, folder: Path) -> dict[str, float]:
     """One point, in this process: seconds of the work, of its processor, memory before and at its peak."""
-    from emofuse.extraction.workers import use_one_thread
     from emofuse.memory import keep_freed_memory
+    from emofuse.threads import use_one_thread
 
     keep_freed_memory()  # as commands do
     use_one_thread()

@@ -32,10 +32,10 @@ import soundfile
 
 from emofuse.corpora.utterance import Utterance
 from emofuse.extraction import extract, folder_utterances
-from emofuse.extraction.workers import use_one_thread
 from emofuse.extractors import make_extractor
 from emofuse.features.store import FeatureStore
 from emofuse.memory import keep_freed_memory
+from emofuse.threads import use_one_thread
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -1,4 +1,4 @@
-"""Work side by side in threads, each operation in one: threads that share a small operation wait for each other."""
+"""How many threads are used: one an operation, as those that share a small one wait; work side by side."""
 
 import os
 import sys
@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from threadpoolctl import ThreadpoolController
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,13 +25,36 @@ def available() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def use_one_thread() -> None:
+    """Keep the numeric libraries of this process to one thread, without importing those that nobody needs.
+
+    Two OpenMP threads stall LSTM training while another process uses a core; one does not.
+    """
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"  # for those that are yet to be imported
+
+
+def use_half_of_the_threads() -> int:
+    """Let torch, where it runs the networks, use half of the threads that it would; and how many these are."""
+    n_threads = max(1, available() // 2)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(n_threads)
+    else:
+        os.environ["OMP_NUM_THREADS"] = str(n_threads)
+    return n_threads
+
+
 def one_blas_thread() -> AbstractContextManager[object]:
     """A context in which numpy's products of matrices take one thread: for small ones several spin more than work."""
     return _blas().limit(limits=1)
 
 
 @cache  # looking for the libraries takes a millisecond; numpy has loaded its own by now
-def _blas() -> ThreadpoolController:
+def _blas() -> "ThreadpoolController":
+    from threadpoolctl import ThreadpoolController  # `emofuse --help` does without
+
     return ThreadpoolController().select(user_api="blas")
 
 

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from emofuse.errors import ConfigError, EmofuseError
-from emofuse.extraction.workers import Died, use_one_thread
+from emofuse.extraction.workers import Died
 from emofuse.memory import keep_freed_memory
+from emofuse.threads import use_one_thread
 
 # Read when ray is imported: it would tell its makers, and print its core's log between our lines.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

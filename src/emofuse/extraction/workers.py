@@ -2,9 +2,7 @@
 
 import itertools
 import multiprocessing
-import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from emofuse.errors import EmofuseError
 from emofuse.memory import keep_freed_memory
+from emofuse.threads import use_one_thread
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -188,11 +187,3 @@ def _serve(pipe: Connection, start: Callable[[], Task[Any, Any]]) -> None:
         return  # the parent is gone; all is saved
     except (EmofuseError, OSError) as error:
         pipe.send(("error", error))
-
-
-def use_one_thread() -> None:
-    """Keep the numeric libraries to one thread, without importing those that the task does not need."""
-    if torch := sys.modules.get("torch"):  # came with what the task is made of
-        torch.set_num_threads(1)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"  # for those that are yet to be imported

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from emofuse.interfaces.commands.options import Jobs, Ray
-from emofuse.interfaces.threads import use_one_thread
+from emofuse.threads import use_one_thread
 
 
 def extract(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from emofuse.interfaces.commands.options import Engine, EngineChoice
-from emofuse.interfaces.threads import use_one_thread
+from emofuse.threads import use_one_thread
 
 
 class LiveFormat(StrEnum):

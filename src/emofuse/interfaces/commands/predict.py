@@ -8,7 +8,7 @@ import typer
 
 from emofuse.errors import ConfigError
 from emofuse.interfaces.commands.options import Engine, EngineChoice, Jobs, Ray
-from emofuse.interfaces.threads import use_half_of_the_threads
+from emofuse.threads import use_half_of_the_threads
 
 
 class Format(StrEnum):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from emofuse.interfaces.commands.options import AudioCache, Data, Device, Features, Jobs, Out, Ray, Selection, Set
-from emofuse.interfaces.threads import use_one_thread
+from emofuse.threads import use_one_thread
 
 
 def train(
