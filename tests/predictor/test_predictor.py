@@ -21,7 +21,8 @@ from emofuse.media.audio import read_audio
 from emofuse.media.segment import Segment, Word
 from emofuse.models import build, make_config
 from emofuse.models.text_cnn import TextCNN
-from emofuse.predictor import Part, Predictor, Sources, Utterance, _groups, default_model, load
+from emofuse.predictor import Part, Predictor, Sources, Utterance, default_model, load
+from emofuse.predictor.grouping import groups
 from emofuse.protocol.calibration import tempered
 from emofuse.protocol.feature import FeatureConfig
 from emofuse.protocol.fitted import FittedFeature, feature_state
@@ -184,14 +185,14 @@ def test_groups_and_threads_change_nothing(n_threads: int, monkeypatch: pytest.M
     judged: list[int] = []
     assert predictor.judge(utterances, "x", judged.append) == alone
     assert judged == [6]
-    monkeypatch.setattr("emofuse.predictor.TOGETHER", 2)
+    monkeypatch.setattr("emofuse.predictor.grouping.TOGETHER", 2)
     assert predictor.judge(iter(utterances), "x", judged.append) == alone
     assert judged == [6, 2, 4, 6]
 
 
 def test_a_group_ends_when_it_is_long_enough() -> None:
     lengths = [100, 30, 30, 1000, 1, 1]
-    found = _groups(Utterance(Segment(0, n), None) for n in lengths)
+    found = groups(Utterance(Segment(0, n), None) for n in lengths)
     assert [[u.segment.end_s for u in group] for group in found] == [[100, 30], [30, 1000], [1, 1]]
 
 

@@ -1,7 +1,6 @@
 """Media in, predictions out: one checkpoint, or several single-modality ones fused late."""
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -9,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soxr
 
 from emofuse.engine import Engine, open_trained
 from emofuse.errors import ConfigError, DataError
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.media.recognition import Recogniser
 from emofuse.media.segment import Segment
-from emofuse.media.sound import ArraySound
+from emofuse.media.sound import ArraySound, as_mono
 from emofuse.prediction import Moment, Prediction, Timeline, WordEvidence, to_pandas
+from emofuse.predictor.evidence import word_evidence
+from emofuse.predictor.grouping import groups, seconds
 from emofuse.predictor.part import Judgement, Part
 from emofuse.predictor.past import Past
 from emofuse.protocol.duration import duration_temperature
@@ -47,9 +47,6 @@ MODALITIES = ("speech", "visual", "text")
 
 UNSURE = 0.5
 """A prediction whose label is less probable than this is marked unsure."""
-
-TOGETHER, TOGETHER_S = 16, 120.0
-"""Utterances that are in memory and judged at once, at most, and seconds from which on no more are added to them."""
 
 Observed = tuple[Any, ...]
 """What the parts keep of one utterance, one each."""
@@ -117,7 +114,7 @@ class Predictor:
         if sources.text is not None and not sources.text.strip():
             raise DataError(f"{_name(media)}: the text is empty, give the words that were said or leave it out")
         if isinstance(media, np.ndarray):
-            sound = ArraySound(_mono(media, sample_rate))
+            sound = ArraySound(as_mono(media, sample_rate))
             found = find_recording("array", sound, sound.duration_s, sources, tell=on_progress)
             return self.timeline(found, on_progress)
         finder = (faces or FaceFinder()) if "visual" in self.modalities else None
@@ -162,7 +159,7 @@ class Predictor:
         """
         segments: list[Segment] = []
         observed: list[Observed] = []
-        for group in _groups(utterances):
+        for group in groups(utterances):
             observed += self.observe(group)
             segments += [u.segment for u in group]
             if on_judged is not None:
@@ -178,7 +175,7 @@ class Predictor:
         if n_threads < 2:
             with one_blas_thread():
                 return self._observe(utterances)
-        order = sorted(range(len(utterances)), key=lambda i: _seconds(utterances[i]))
+        order = sorted(range(len(utterances)), key=lambda i: seconds(utterances[i]))
         shares = [order[first::n_threads] for first in range(n_threads)]
         with one_blas_thread():
             done = in_threads(self._observe, [[utterances[i] for i in share] for share in shares])
@@ -239,7 +236,7 @@ class Predictor:
             confidence < self.threshold,
             {m: round(w, 4) for m, w in weights.items()},
             {part.title: self._named(j.probabilities) for part, _, j in rows},
-            _word_evidence(u, [j for _, _, j in rows]),
+            word_evidence(u, [j for _, _, j in rows]),
             next((j.moments for _, _, j in rows if j.moments), ()),
         )
 
@@ -299,52 +296,8 @@ class Predictor:
         return Timeline(recording.source, recording.duration_s, tuple(kept), tuple(problems))
 
 
-def _groups(utterances: Iterable[Utterance]) -> Iterator[list[Utterance]]:
-    """The utterances in groups of at most `TOGETHER`; one has `TOGETHER_S` at most, but for its last utterance."""
-    group: list[Utterance] = []
-    for u in utterances:
-        group.append(u)
-        if len(group) == TOGETHER or sum(map(_seconds, group)) >= TOGETHER_S:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _seconds(u: Utterance) -> float:
-    return u.segment.end_s - u.segment.start_s
-
-
 def _name(media: str | Path | np.ndarray) -> str:
     return "array" if isinstance(media, np.ndarray) else str(media)
-
-
-def _mono(waveform: np.ndarray, sample_rate: float) -> np.ndarray:
-    """(n_samples,) at 16 kHz from a waveform of any rate and number of channels."""
-    need = "need floats in [-1, 1], (n_samples[, n_channels])"
-    if waveform.ndim not in (1, 2) or not np.issubdtype(waveform.dtype, np.floating):
-        raise DataError(f"array: {waveform.dtype} of shape {waveform.shape}; {need}")
-    if waveform.ndim == 2 and waveform.shape[0] < waveform.shape[1]:
-        raise DataError(f"array: of shape {waveform.shape}, channels first; {need}: give its transpose")
-    if not (math.isfinite(sample_rate) and sample_rate > 0):
-        raise DataError(f"array: sample_rate is {sample_rate}; need samples per second")
-    mono = waveform.astype(np.float32) if waveform.ndim == 1 else waveform.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        raise DataError("array: holds NaN or infinite samples")
-    return soxr.resample(mono, sample_rate, SAMPLE_RATE) if sample_rate != SAMPLE_RATE else mono
-
-
-def _word_evidence(u: Utterance, judged: Sequence[Judgement]) -> tuple[WordEvidence, ...]:
-    """Attention on each word, the mean over the parts that read words; where none does, the words' times alone."""
-    shares = [j.words for j in judged if j.words is not None]
-    if not shares and not u.timed_words:
-        return ()
-    shares = shares or [np.zeros(len(u.words))]
-    times = [(w.start_s, w.end_s) for w in u.timed_words] or [(None, None)] * len(u.words)
-    return tuple(
-        WordEvidence(word, start, end, round(float(share), 4))
-        for word, (start, end), share in zip(u.words, times, np.mean(shares, axis=0), strict=True)
-    )
 
 
 def default_model() -> Path:

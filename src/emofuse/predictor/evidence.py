@@ -1,9 +1,16 @@
 """Which moments and words a decision rests on, where a model has no attention: what it decides without them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from emofuse.prediction import WordEvidence
+from emofuse.recording import Utterance
+
+if TYPE_CHECKING:
+    from emofuse.predictor.part import Judgement
 
 N_LEAST = 3
 """Rows that must remain when a stretch is left out."""
@@ -64,3 +71,16 @@ def _shares(whole: float, *without: float) -> np.ndarray:
     """By how much each is less likely than the whole, as shares of 1; all alike where none is."""
     loss = np.maximum(whole - np.array(without), 0)
     return loss / loss.sum() if loss.sum() > 0 else np.full(len(loss), 1 / len(loss))
+
+
+def word_evidence(u: Utterance, judged: "Sequence[Judgement]") -> tuple[WordEvidence, ...]:
+    """Attention on each word, the mean over the parts that read words; where none does, the words' times alone."""
+    shares = [j.words for j in judged if j.words is not None]
+    if not shares and not u.timed_words:
+        return ()
+    shares = shares or [np.zeros(len(u.words))]
+    times = [(w.start_s, w.end_s) for w in u.timed_words] or [(None, None)] * len(u.words)
+    return tuple(
+        WordEvidence(word, start, end, round(float(share), 4))
+        for word, (start, end), share in zip(u.words, times, np.mean(shares, axis=0), strict=True)
+    )
