@@ -27,12 +27,12 @@ on_linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="need
 HERE = Path(__file__).parent
 
 
-def write_clips(folder: Path, n: int) -> None:
-    """Tones of a level and length each, last changed an hour ago."""
+def write_clips(folder: Path, n: int, n_least: int = 8000) -> None:
+    """Tones of a level and length each, of `n_least` samples and more, last changed an hour ago."""
     folder.mkdir()
     for i in range(n):
         path = folder / f"clip{i:02d}.wav"
-        x = 0.01 * (i + 1) * np.sin(np.arange(8000 + 400 * i) / 9)
+        x = 0.01 * (i + 1) * np.sin(np.arange(n_least + 400 * i) / 9)
         soundfile.write(path, x.astype(np.float32), 16_000, subtype="FLOAT")
         os.utime(path, (time.time() - 3600,) * 2)
 
@@ -88,7 +88,8 @@ def wait_for(process: subprocess.Popen[str], condition: Callable[[], Any]) -> An
 @needs_ray
 @on_linux
 def test_predictions_after_a_killed_command_and_a_killed_worker_are_one_row_an_utterance(tmp_path: Path) -> None:
-    write_clips(tmp_path / "clips", 30)
+    n = 60  # of 4 s: many enough that both commands are still at it when something is killed
+    write_clips(tmp_path / "clips", n, 64_000)
     (tmp_path / "clips" / "bad.wav").write_text("this is not sound")
     parts = tmp_path / "out" / "predictions.parquet"
     command = ["-m", "emofuse", "predict", tmp_path / "clips", "--ray", "auto", "--jobs", 2, "--out", tmp_path / "out"]
@@ -96,7 +97,7 @@ def test_predictions_after_a_killed_command_and_a_killed_worker_are_one_row_an_u
     with started(*command) as first:
         wait_for(first, lambda: any(parts.glob("part-*")))
     before = {path: path.stat().st_mtime_ns for path in parts.glob("part-*")}
-    assert 0 < len(before) < 30
+    assert 0 < len(before) < n
     (parts / "_part-1.parquet.2.partial").write_bytes(b"PAR1")  # as a process that is killed at it leaves it
 
     with started(*command) as second:
@@ -105,7 +106,7 @@ def test_predictions_after_a_killed_command_and_a_killed_worker_are_one_row_an_u
         os.kill(victim, signal.SIGKILL)
         output, errors = second.communicate(timeout=200)
     assert second.returncode == 1, errors
-    assert f"{30 - len(before)} files predicted, {len(before)} found, 1 failed" in output
+    assert f"{n - len(before)} files predicted, {len(before)} found, 1 failed" in output
     assert {path: path.stat().st_mtime_ns for path in before} == before  # not done again
     clips = sorted(str(path) for path in (tmp_path / "clips").glob("clip*"))
     table = pq.read_table(parts)
