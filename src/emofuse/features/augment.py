@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal import butter, fftconvolve, sosfilt
 
 from emofuse.features.acoustic import hann
-from emofuse.media.audio import MIN_SECONDS, SAMPLE_RATE
+from emofuse.media.audio import MIN_SECONDS, SAMPLE_RATE, root_mean_square
 
 Range = tuple[float, float]
 
@@ -151,7 +151,7 @@ def reverberate(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 def add_noise(waveform: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
     """Noise of the same length added, `snr_db` below the clip's mean power."""
-    scale = _rms(waveform) / max(_rms(noise), _TINY) * 10 ** (-snr_db / 20)
+    scale = root_mean_square(waveform) / max(root_mean_square(noise), _TINY) * 10 ** (-snr_db / 20)
     return waveform + np.float32(scale) * noise
 
 
@@ -171,7 +171,7 @@ def babble(n_samples: int, rng: np.random.Generator, others: Sequence[np.ndarray
     for i in rng.integers(len(others), size=N_TALKERS):
         clip = others[i]
         talker = np.resize(np.roll(clip, -int(rng.integers(len(clip)))), n_samples)
-        total += talker / max(_rms(talker), _TINY)
+        total += talker / max(root_mean_square(talker), _TINY)
     return total
 
 
@@ -287,10 +287,6 @@ def _resample(waveform: np.ndarray, factor: float) -> np.ndarray:
 @cache
 def _telephone_filter() -> np.ndarray:
     return np.asarray(butter(4, TELEPHONE_HZ, "bandpass", fs=8000, output="sos"))
-
-
-def _rms(waveform: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(waveform**2)))
 
 
 def _peak(waveform: np.ndarray) -> np.float32:

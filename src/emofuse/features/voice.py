@@ -8,7 +8,7 @@ from scipy.ndimage import median_filter
 
 from emofuse.features.acoustic import SHIFT_MS, WINDOW_MS, check_waveform, hann, log_mel_spectrogram
 from emofuse.features.extractor import Extractor
-from emofuse.media.audio import SAMPLE_RATE
+from emofuse.media.audio import SAMPLE_RATE, root_mean_square
 
 N_BANDS = 64
 ROOT_MEAN_SQUARE = 0.1
@@ -40,7 +40,7 @@ def voice_rows(waveform: np.ndarray) -> np.ndarray:
         DataError: The waveform is too short, or not one of finite floats.
     """
     waveform = check_waveform(waveform, _WINDOW)
-    waveform = waveform * np.float32(ROOT_MEAN_SQUARE / max(float(np.sqrt(np.mean(waveform**2))), 1e-4))
+    waveform = waveform * np.float32(ROOT_MEAN_SQUARE / max(root_mean_square(waveform), 1e-4))
     bands = np.maximum(log_mel_spectrogram(waveform, N_BANDS), BAND_FLOOR)
     return np.column_stack([bands, *pitch_and_level(waveform)]).astype(np.float32)
 

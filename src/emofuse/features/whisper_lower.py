@@ -22,7 +22,7 @@ from emofuse.features.acoustic import check_waveform, hann, mel_filters
 from emofuse.features.extractor import Extractor
 from emofuse.features.windows import windows
 from emofuse.graph import multiplies_integers, open_graph
-from emofuse.media.audio import SAMPLE_RATE
+from emofuse.media.audio import SAMPLE_RATE, root_mean_square
 from emofuse.quantised import SCALE, unpack
 
 FOLDER = Path(__file__).parents[1] / "assets" / "whisper-tiny.en-lower"
@@ -130,7 +130,7 @@ def _network_input(waveform: np.ndarray) -> np.ndarray:
     """What is loud of a clip, at one level, as log-mel bands: (n_frames, 80)."""
     start, end = loud_span(check_waveform(waveform, MIN_SAMPLES))
     clip = waveform[start:end].astype(np.float32)
-    clip = clip * np.float32(ROOT_MEAN_SQUARE / max(float(np.sqrt(np.mean(clip**2))), 1e-5))
+    clip = clip * np.float32(ROOT_MEAN_SQUARE / max(root_mean_square(clip), 1e-5))
     return whisper_log_mel(clip)
 
 
