@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import load_file
 
 from emofuse.exporting.shipped import shipped_graphs
-from emofuse.features.whisper_lower import FOLDER, WEIGHTS, network
+from emofuse.features.whisper_lower import WEIGHTS, network
 from emofuse.media.audio import read_audio
 from emofuse.media.segment import Segment
 from emofuse.models.whisper_lower import WhisperLower
@@ -33,8 +33,8 @@ def test_they_are_what_their_networks_give() -> None:
 
 
 def test_all_that_ships_of_networks_is_small() -> None:
-    folders = (default_model(), FOLDER)
-    assert sum(f.stat().st_size for folder in folders for f in folder.rglob("*") if f.is_file()) <= 16_000_000
+    """The model, the layers of Whisper that it hears with and voice activity."""
+    assert sum(f.stat().st_size for f in default_model().parent.rglob("*") if f.is_file()) <= 16_000_000
 
 
 def test_the_layers_of_whisper_are_those_of_the_module() -> None:
