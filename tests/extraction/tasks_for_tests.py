@@ -46,3 +46,10 @@ class Failing(Squares):
 
 def dies_at_its_start() -> Squares:
     os._exit(9)
+
+
+def dies_at_its_first_start(log: Path) -> Squares:
+    if not log.exists():
+        log.touch()
+        os._exit(9)
+    return Squares(log)

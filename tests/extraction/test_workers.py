@@ -1,4 +1,5 @@
 from functools import partial
+from multiprocessing import Pipe
 from pathlib import Path
 from types import ModuleType
 
@@ -50,6 +51,32 @@ def test_processes_that_die_at_their_start_end_the_run(tasks: ModuleType, monkey
     monkeypatch.setattr(workers, "MAX_DEATHS", 2)
     with pytest.raises(RuntimeError, match=r"2 worker processes in a row: .*exit code 9"):
         list(run_in_processes(range(50), tasks.dies_at_its_start, 1, print))
+
+
+def test_a_process_that_dies_between_items_costs_none(tmp_path: Path, tasks: ModuleType) -> None:
+    start = partial(tasks.dies_at_its_first_start, tmp_path / "log")
+    assert dict(run_in_processes(range(5), start, 1, print)) == {n: n * n for n in range(5)}
+
+
+@pytest.mark.parametrize(
+    ("report_s", "reports"),
+    [
+        (60.0, [([0, 1, 4], True, False), ([9], False, True)]),
+        (0.0, [([0], False, False), ([1], False, False), ([4], True, False), ([9], False, False), ([], False, True)]),
+    ],
+)
+def test_results_are_reported_when_they_are_saved_or_old(
+    tmp_path: Path, tasks: ModuleType, monkeypatch: pytest.MonkeyPatch, report_s: float, reports: list[tuple]
+) -> None:
+    monkeypatch.setattr(workers, "REPORT_S", report_s)
+    here, there = Pipe()
+    counts = [0, 0]
+    workers._work(range(4), tasks.Squares(tmp_path / "log"), there, counts)
+    there.close()
+    assert counts == [4, 4]
+    assert [tuple(here.recv()) for _ in reports] == reports
+    with pytest.raises(EOFError):
+        here.recv()
 
 
 def test_nothing_to_do_starts_no_process(tasks: ModuleType) -> None:

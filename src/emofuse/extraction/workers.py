@@ -3,11 +3,13 @@
 import itertools
 import multiprocessing
 import signal
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from emofuse.errors import EmofuseError
 from emofuse.memory import keep_freed_memory
@@ -20,6 +22,9 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 MAX_DEATHS = 10
 """Processes that may die one after the other without any result between them."""
+
+REPORT_S = 0.2
+"""Age of a result from which a process reports: one by one the results of quick items cost the parent too much."""
 
 
 class Task(Protocol[Item_contra, Result_co]):
@@ -46,18 +51,35 @@ class Died:
     reason: str
 
 
+class _Report(NamedTuple):
+    """What a process tells its parent.
+
+    Attributes:
+        results: Of the next items, in their order.
+        saved: Whether all of its results are saved.
+        idle: Whether it needs more items.
+    """
+
+    results: list[Any]
+    saved: bool
+    idle: bool
+
+
 class _Worker(Generic[Item, Result]):
     """The parent's side of one process.
 
     Attributes:
-        todo: Items that it has and has not answered, in order.
+        todo: Items that it has and has not reported, in order.
         unsaved: Items and results of which it holds a part in memory.
     """
 
     def __init__(self, start: Callable[[], Task[Item, Result]], items: Sequence[Item]) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy the locks of the parent's threads
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(other, start))
+        # In memory that both see: how many items it has begun and how many it has done, which outlives it.
+        self._counts = context.RawArray("q", 2)
+        self._n_reported = 0
+        self.process = context.Process(target=_serve, args=(other, start, self._counts))
         self.process.start()
         other.close()  # so that the process' end closes the pipe
         self.unsaved: list[tuple[Item, Result]] = []
@@ -67,12 +89,30 @@ class _Worker(Generic[Item, Result]):
     def send(self, items: Sequence[Item]) -> None:
         """Give it more items; none: let it save and end."""
         self.todo.extend(items)
-        self.pipe.send(items or None)
+        with suppress(ConnectionError):  # it has died; the end of its pipe, which is read next, says so too
+            self.pipe.send(items or None)
+
+    def take(self, results: Sequence[Result]) -> list[tuple[Item, Result]]:
+        """Results that it reports, with their items."""
+        self._n_reported += len(results)
+        taken = [(self.todo.popleft(), result) for result in results]
+        self.unsaved += taken
+        return taken
 
     def saved(self) -> list[tuple[Item, Result]]:
         """Take over what it says it has saved."""
         done, self.unsaved = self.unsaved, []
         return done
+
+    def blamed(self) -> list[Item]:
+        """Take out the item at which it died; none where it died between two."""
+        begun, done = self._counts
+        if begun == done:
+            return []
+        place = done - self._n_reported
+        item = self.todo[place]
+        del self.todo[place]
+        return [item]
 
     def fate(self) -> str:
         """How it ended, in words; empty when it ended as it should."""
@@ -132,31 +172,30 @@ def run_in_processes(
                 assert isinstance(pipe, Connection)
                 worker = workers[pipe]
                 try:
-                    kind, *values = pipe.recv()
+                    report = pipe.recv()
                 except (EOFError, ConnectionResetError):
                     del workers[pipe]
                     if fate := worker.fate():
                         deaths += 1
                         if deaths >= MAX_DEATHS:
                             raise RuntimeError(f"{deaths} worker processes in a row: {fate}") from None
-                        if worker.todo:
-                            yield worker.todo.popleft(), Died(fate)
+                        for item in worker.blamed():
+                            yield item, Died(fate)
                         lost = [item for item, _ in worker.unsaved]
                         repeated.update(lost)
                         again.extend([*lost, *worker.todo])
                         add_worker()
                     continue
-                if kind == "error":
-                    raise values[0]
-                if kind == "ready":
-                    worker.send(batch())
-                elif kind == "result":
+                if isinstance(report, Exception):
+                    raise report
+                taken = worker.take(report.results)
+                if report.idle:
+                    worker.send(batch())  # before anything else: it waits
+                for item, result in taken:
                     deaths = 0
-                    item = worker.todo.popleft()
-                    worker.unsaved.append((item, values[0]))
                     if item not in repeated:
-                        on_result(values[0])
-                if kind == "saved" or (kind == "result" and values[1]):
+                        on_result(result)
+                if report.saved:
                     yield from worker.saved()
     finally:
         for worker in workers.values():
@@ -165,7 +204,7 @@ def run_in_processes(
             worker.process.join()
 
 
-def _serve(pipe: Connection, start: Callable[[], Task[Any, Any]]) -> None:
+def _serve(pipe: Connection, start: Callable[[], Task[Any, Any]], counts: MutableSequence[int]) -> None:
     """What a process does until it gets no more items or the parent is gone."""
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which says when to end
@@ -174,16 +213,28 @@ def _serve(pipe: Connection, start: Callable[[], Task[Any, Any]]) -> None:
         task = start()
         try:
             for items in iter(pipe.recv, None):
-                for item in items:
-                    result = task(item)
-                    pipe.send(("result", result, task.n_unsaved == 0))
-                    if pipe.poll():  # between two batches alone there is something to read: the end
-                        break
-                pipe.send(("ready",))
+                _work(items, task, pipe, counts)
         finally:
             task.flush()
-        pipe.send(("saved",))
+        pipe.send(_Report([], saved=True, idle=False))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is gone; all is saved
     except (EmofuseError, OSError) as error:
-        pipe.send(("error", error))
+        pipe.send(error)
+
+
+def _work(items: Sequence[Any], task: Task[Any, Any], pipe: Connection, counts: MutableSequence[int]) -> None:
+    """Do a batch. What the task has saved is reported at once: if it were lost with its process, it would be redone."""
+    results: list[Any] = []
+    reported_s = time.monotonic()
+    for item in items:
+        counts[0] += 1
+        results.append(task(item))
+        counts[1] += 1
+        saved = task.n_unsaved == 0
+        if saved or time.monotonic() - reported_s >= REPORT_S:
+            pipe.send(_Report(results, saved, idle=False))
+            results, reported_s = [], time.monotonic()
+            if pipe.poll():  # between two batches alone there is something to read: the end
+                break
+    pipe.send(_Report(results, saved=task.n_unsaved == 0, idle=True))
