@@ -86,6 +86,30 @@ def track_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> No
     norm.running_var.lerp_(variance, momentum)
 
 
+class _SumOverRanks(torch.autograd.Function):
+    """The sum of what every process has, in every process; so a value's gradient is the sum of all their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return sum_over_ranks(gradients[0])
+
+
+def sum_over_ranks(x: Tensor) -> Tensor:
+    """A tensor summed over the processes that train together, differentiably; the same shape in all of them.
+
+    As `torch.distributed.nn.functional.all_reduce`, which torch has deprecated for functions that it keeps private.
+    """
+    total = _SumOverRanks.apply(x)
+    assert isinstance(total, Tensor)
+    return total
+
+
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation whose statistics can be of the batches of all processes that train together.
 
@@ -104,14 +128,12 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
     def over_all(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Training over all processes: (batch, channels, 1, time), (batch, time) or None for all -> as x."""
-        from torch.distributed.nn.functional import all_reduce  # which some builds of torch lack
-
         counted = x.new_ones(()) if mask is None else mask[:, None, None].to(x.dtype)
         n_here = x.new_tensor(x.numel() / x.shape[1]) if mask is None else mask.sum()
-        n = all_reduce(n_here.float()[None])
-        mean = all_reduce((x * counted).float().sum((0, 2, 3))) / n
+        n = sum_over_ranks(n_here.float()[None])
+        mean = sum_over_ranks((x * counted).float().sum((0, 2, 3))) / n
         centred = x - mean[:, None, None]
-        variance = all_reduce((centred.square() * counted).sum((0, 2, 3))) / n
+        variance = sum_over_ranks((centred.square() * counted).sum((0, 2, 3))) / n
         scale = self.weight * torch.rsqrt(variance + self.eps)
         track_statistics(self, mean, variance * n / (n - 1).clamp(min=1))
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
