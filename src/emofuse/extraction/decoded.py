@@ -28,7 +28,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from emofuse.errors import DataError
-from emofuse.features.shard_index import map_tensors
+from emofuse.features.mapped import map_tensors
 from emofuse.media.audio import SAMPLE_RATE, read_audio, root_mean_square
 
 LIMIT_BYTES = 20 * 10**9

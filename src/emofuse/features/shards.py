@@ -17,7 +17,6 @@ the files into memory, finds a key by bisection and reads its rows alone. The sa
 error: keys stand for content, so that both hold the same; `compact` keeps one.
 """
 
-import json
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -26,19 +25,19 @@ from pathlib import Path
 import numpy as np
 
 from emofuse.errors import DataError
+from emofuse.features.mapped import map_tensors, write_tensors
 from emofuse.features.shard_index import (
-    COLUMNS,
     FORMAT,
-    Columns,
+    KEY_BYTES,
+    Place,
+    ShardIndex,
     checksum,
     join,
-    map_tensors,
+    read_index,
+    read_shard,
     shard_entries,
-    write_tensors,
+    write_index,
 )
-
-KEY_BYTES = 16
-"""128 bits of a sha256: 10^9 keys collide with a probability of 10^-21."""
 
 SHARD_BYTES = 64 * 2**20
 """Size from which a shard is written."""
@@ -88,7 +87,7 @@ class ShardTable:
 
     def _forget(self) -> None:
         self._shards: list[str] = []
-        self._segments: list[Columns] = []  # the longest first, each at least twice as long as the next
+        self._index = ShardIndex()
         self._mapped: dict[str, np.ndarray] = {}
 
     @property
@@ -106,7 +105,7 @@ class ShardTable:
         if key in self._pending or (place := self._find(key)) is None:
             array = self.get(key)
             return len(array) if array.ndim == 2 else 0
-        return place[2]
+        return place.n_rows
 
     def __contains__(self, key: str) -> bool:
         """Whether there is an array under a key."""
@@ -114,15 +113,11 @@ class ShardTable:
 
     def __len__(self) -> int:
         """Number of keys."""
-        self._add_segment(None)
-        return len(self._segments[0]["high"] if self._segments else ()) + self.n_pending
+        return len(self._index) + self.n_pending
 
     def keys(self) -> Iterator[str]:
         """Every key: those on disk in ascending order, then those in memory."""
-        self._add_segment(None)
-        for segment in self._segments:
-            for high, low in zip(segment["high"], segment["low"], strict=True):
-                yield f"{high:016x}{low:016x}"
+        yield from self._index.keys()
         yield from list(self._pending)
 
     def get(self, key: str) -> np.ndarray:
@@ -192,7 +187,7 @@ class ShardTable:
         name = f"{time.time_ns():016x}-{uuid.uuid4().hex[:16]}.safetensors"
         write_tensors(self.folder / "shards" / name, tensors, {"format": FORMAT})
         self._shards.append(name)
-        self._add_segment(shard_entries(tensors, len(self._shards) - 1))
+        self._index.add(shard_entries(tensors, len(self._shards) - 1))
         self._pending.clear()
         self._pending_bytes = 0
 
@@ -208,71 +203,28 @@ class ShardTable:
             if not set(self._shards) <= set(listed):
                 self._forget()
             try:
-                if not self._shards:
-                    self._load_index(set(listed))
+                if not self._shards and (known := read_index(self.folder / "index.safetensors", set(listed))):
+                    self._shards, self._index = known[0], ShardIndex(known[1])
                 new = sorted(set(listed) - set(self._shards))
-                parts = [self._shard_entries(name, len(self._shards) + i) for i, name in enumerate(new)]
+                parts = [
+                    read_shard(self.folder / "shards" / name, len(self._shards) + i, self.dtype, self.n_values)
+                    for i, name in enumerate(new)
+                ]
             except FileNotFoundError:
                 if attempt == 4:
                     raise
                 continue
             self._shards += new
             if parts:
-                self._add_segment(join(parts))
+                self._index.add(join(parts))
             return
 
-    def _load_index(self, listed: set[str]) -> None:
-        """Start from the compacted index, less the shards that are gone."""
-        path = self.folder / "index.safetensors"
-        if not path.exists():
-            return
-        columns, metadata = map_tensors(path)
-        if metadata.get("format") != FORMAT or set(columns) != set(COLUMNS):
-            raise DataError(f"{path}: damaged or no index of ours; delete it, it is not needed")
-        names = json.loads(metadata["shards"])
-        here = np.array([name in listed for name in names])
-        if not here.all():
-            kept = here[columns["shard"]]
-            columns = {name: column[kept] for name, column in columns.items()}
-            columns["shard"] = (np.cumsum(here) - 1).astype(np.uint32)[columns["shard"]]
-            names = [name for name in names if name in listed]
-        self._shards = names
-        self._segments = [columns] if len(columns["high"]) else []
-
-    def _shard_entries(self, name: str, number: int) -> Columns:
-        path = self.folder / "shards" / name
-        tensors, metadata = map_tensors(path)
-        if metadata.get("format") != FORMAT or set(tensors) != {"keys", "n_rows", "crc32", "values"}:
-            raise DataError(f"{path}: damaged or no shard of ours; delete it, what it held is computed anew")
-        values = tensors["values"]
-        total = int(np.maximum(tensors["n_rows"], 1).sum(dtype=np.int64))
-        if values.dtype != self.dtype or values.shape != (total, self.n_values):
-            need = f"({total}, {self.n_values}) {self.dtype}"
-            raise DataError(f"{path}: values {values.shape} {values.dtype}, need {need}; delete it")
-        return shard_entries(tensors, number)
-
-    def _add_segment(self, columns: Columns | None) -> None:
-        """Add a part of the index, joining the last ones until each is twice as long as the next; None: join all."""
-        segments = self._segments + ([] if columns is None else [columns])
-        while len(segments) > 1 and (columns is None or len(segments[-2]["high"]) < 2 * len(segments[-1]["high"])):
-            segments[-2:] = [join(segments[-2:])]
-        self._segments = segments
-
-    def _find(self, key: str) -> tuple[int, int, int, int] | None:
-        """Shard, first row, number of rows and checksum of a key's array, None where it is not on disk."""
+    def _find(self, key: str) -> Place | None:
+        """Where a key's array lies on disk, None where it does not."""
         try:
-            if len(key) != 2 * KEY_BYTES:
-                raise ValueError
-            high, low = np.uint64(int(key[:16], 16)), np.uint64(int(key[16:], 16))
+            return self._index.find(key)
         except ValueError:
             raise DataError(f"{self.folder}: key {key!r}, need {2 * KEY_BYTES} hexadecimal digits") from None
-        for c in self._segments:
-            i = int(c["high"].searchsorted(high))
-            while i < len(c["high"]) and c["high"][i] == high:
-                if c["low"][i] == low:
-                    return int(c["shard"][i]), int(c["first_row"][i]), int(c["n_rows"][i]), int(c["crc32"][i])
-                i += 1
-        return None
 
     def _read(self, shard: int, first_row: int, n_rows: int, crc32: int) -> np.ndarray:
         name = self._shards[shard]
@@ -310,10 +262,8 @@ class ShardTable:
         for file in (*small, *self._abandoned()):
             file.unlink(missing_ok=True)
         self.refresh()
-        self._add_segment(None)
-        if self._segments:
-            metadata = {"format": FORMAT, "shards": json.dumps(self._shards)}
-            write_tensors(self.folder / "index.safetensors", dict(self._segments[0]), metadata)
+        if len(self._index):
+            write_index(self.folder / "index.safetensors", self._shards, self._index)
         return len(small)
 
     def _abandoned(self) -> list[Path]:
@@ -325,14 +275,9 @@ class ShardTable:
         """Write the arrays of some shards anew, to shards of full size."""
         if not small:
             return
-        self._add_segment(None)
-        index = self._segments[0]
         numbers = [i for i, name in enumerate(self._shards) if name in small]
-        chosen = np.flatnonzero(np.isin(index["shard"], numbers))
-        for i in chosen[np.lexsort((index["first_row"][chosen], index["shard"][chosen]))]:
-            shard, first_row, n_rows, crc32 = (int(index[c][i]) for c in COLUMNS[2:])
-            key = f"{index['high'][i]:016x}{index['low'][i]:016x}"
-            self._append(key, self._read(shard, first_row, n_rows, crc32))
+        for key, place in self._index.of_shards(numbers):
+            self._append(key, self._read(*place))
             if self._pending_bytes >= self.shard_bytes:
                 self.flush()
         self.flush()

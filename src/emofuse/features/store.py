@@ -27,7 +27,8 @@ import numpy as np
 
 from emofuse.errors import DataError
 from emofuse.features.extractor import Extractor
-from emofuse.features.shards import FLUSH_S, KEY_BYTES, SHARD_BYTES, ShardTable
+from emofuse.features.shard_index import KEY_BYTES
+from emofuse.features.shards import FLUSH_S, SHARD_BYTES, ShardTable
 from emofuse.features.table import FeatureInfo, FeatureTable, Precision, read_info
 
 _RACY_NS = 2 * 10**9  # a file this young may change again without a change of its size or time
