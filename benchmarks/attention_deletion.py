@@ -34,8 +34,8 @@ from emofuse.models.mman import MMAN, MultiModalFusion
 from emofuse.protocol.fitted import feature_from_state
 from emofuse.protocol.recipe import load_recipe
 from emofuse.protocol.run import FoldRun, Inputs
+from emofuse.protocol.scoring import predict_probabilities
 from emofuse.protocol.splits import labelled, make_folds
-from emofuse.protocol.train import predict_probabilities
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)
 """Of the words that are deleted; at least one, never all."""

@@ -9,7 +9,8 @@ from emofuse.batching import Example
 from emofuse.errors import ConfigError
 from emofuse.models import build, make_config
 from emofuse.protocol.compiling import compiled
-from emofuse.protocol.train import TrainingConfig, fit, train_epoch
+from emofuse.protocol.settings import TrainingConfig
+from emofuse.protocol.train import fit, train_epoch
 
 CPU = torch.device("cpu")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -21,8 +21,10 @@ from emofuse.interfaces import cli
 from emofuse.interfaces import train as train_command
 from emofuse.models import MODELS, build, make_config
 from emofuse.protocol.distributed import World, first_alone, joined, parallel, refuse_different, world
+from emofuse.protocol.scoring import score
 from emofuse.protocol.settings import TrainingConfig
-from emofuse.protocol.train import class_weights, score, train_epoch, train_system
+from emofuse.protocol.stages import train_system
+from emofuse.protocol.train import class_weights, train_epoch
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 DIMS = {"speech": 3, "visual": 2, "text": 4}

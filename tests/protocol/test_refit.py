@@ -11,8 +11,10 @@ from emofuse.example import Example
 from emofuse.models import make_config
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs
+from emofuse.protocol.settings import TrainingConfig
 from emofuse.protocol.splits import make_folds
-from emofuse.protocol.train import TrainingConfig, fit, train_system
+from emofuse.protocol.stages import train_system
+from emofuse.protocol.train import fit
 
 SIZES = {"d_model": 4, "n_hidden": 4, "n_dense": 4}
 
@@ -77,7 +79,7 @@ def test_refit_trains_on_train_and_dev_for_the_epochs_that_dev_chose(monkeypatch
         seen.append((sum(len(e.ids) for e in train), select is None, config.max_epochs))
         return result
 
-    monkeypatch.setattr("emofuse.protocol.train.fit", spy)
+    monkeypatch.setattr("emofuse.protocol.stages.fit", spy)
     run = fold_run(refit=True)
     done = run.train("mman")
     n_train, n_dev = len(run.fold.train), len(run.fold.dev)

@@ -15,8 +15,9 @@ from emofuse.protocol.examples import make_examples
 from emofuse.protocol.fitted import feature_from_state
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.run import FoldRun, Inputs, choose_device
+from emofuse.protocol.scoring import predict_probabilities
 from emofuse.protocol.splits import make_folds
-from emofuse.protocol.train import TrainedSystem, predict_probabilities
+from emofuse.protocol.stages import TrainedSystem
 
 WORDS = {"angry": "rage so", "happy": "glad very glad", "neutral": "the calm", "sad": "tears of tears"}
 SIZES = {

@@ -15,17 +15,11 @@ from emofuse.batching import IGNORE, Example, collate
 from emofuse.errors import ConfigError, DataError
 from emofuse.models import MODELS, build, make_config
 from emofuse.protocol import train as train_module
-from emofuse.protocol.train import (
-    FitResult,
-    TrainedSystem,
-    TrainingConfig,
-    class_weights,
-    fit,
-    predict_probabilities,
-    score,
-    train_epoch,
-    train_system,
-)
+from emofuse.protocol.scoring import predict_probabilities, score
+from emofuse.protocol.settings import TrainingConfig
+from emofuse.protocol.stages import TrainedSystem, train_system
+from emofuse.protocol.state import FitResult
+from emofuse.protocol.train import class_weights, fit, train_epoch
 
 CPU = torch.device("cpu")
 DIMS = {"speech": 3, "visual": 2, "text": 4}
@@ -458,7 +452,7 @@ def test_a_fusion_trained_on_what_its_parts_gave_once_is_the_same(name, monkeypa
         calls.append(len(examples))
         return examples
 
-    monkeypatch.setattr(train_module, "parts_once", every_time)
+    monkeypatch.setattr("emofuse.protocol.stages.parts_once", every_time)
     again = run(name)
     assert calls == [10, 6]
     torch.testing.assert_close(dict(once.model.state_dict()), dict(again.model.state_dict()), rtol=1e-4, atol=1e-5)

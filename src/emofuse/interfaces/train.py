@@ -10,7 +10,7 @@ from emofuse.progress import progress as progress_bar
 from emofuse.protocol.benchmark import Plan, Session
 from emofuse.protocol.distributed import first_alone, joined, world
 from emofuse.protocol.run import FoldRun
-from emofuse.protocol.train import TrainedSystem
+from emofuse.protocol.stages import TrainedSystem
 
 
 def run(plan: Plan, system: str | None, fold: str | None) -> None:

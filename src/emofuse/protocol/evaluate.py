@@ -21,9 +21,9 @@ from emofuse.protocol.metrics import compute_metrics, confusion, recalls, reliab
 from emofuse.protocol.pool import fit_reliability
 from emofuse.protocol.presence import lacking, require_some
 from emofuse.protocol.raw import read_raw
+from emofuse.protocol.scoring import predict_probabilities
 from emofuse.protocol.splits import Fold, group_of, labelled, make_folds, protocol
 from emofuse.protocol.statistics import METRICS, bootstrap_ci
-from emofuse.protocol.train import predict_probabilities
 
 
 def _fold(provenance: Mapping[str, Any], corpus: Corpus) -> Fold:

@@ -16,7 +16,7 @@ from emofuse.models.text_cnn import TextCNN
 from emofuse.protocol.feature import FeatureConfig, extractor_of
 from emofuse.protocol.fitted import FittedFeature
 from emofuse.protocol.settings import TrainingConfig
-from emofuse.protocol.train import train_system
+from emofuse.protocol.stages import train_system
 
 
 def fit_feature(

@@ -26,9 +26,10 @@ from emofuse.protocol.presence import require_some
 from emofuse.protocol.raw import RawInput, load_raw
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.record import RunResult
+from emofuse.protocol.scoring import predict_probabilities
 from emofuse.protocol.settings import TrainingConfig
 from emofuse.protocol.splits import Fold, group_of, protocol
-from emofuse.protocol.train import TrainedSystem, predict_probabilities, train_system
+from emofuse.protocol.stages import TrainedSystem, train_system
 
 SELECTIONS = ("dev", "test")
 
