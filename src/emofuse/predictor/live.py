@@ -8,7 +8,8 @@ import numpy as np
 from emofuse.media.segment import Segment
 from emofuse.media.voice_stream import LIVE, Spoken, VoiceStream
 from emofuse.prediction import Prediction
-from emofuse.predictor import Observed, Past, Predictor
+from emofuse.predictor.past import Past
+from emofuse.predictor.predictor import Observed, Predictor
 from emofuse.recording import Utterance
 from emofuse.recording.utterances import AUDIBLE
 
