@@ -58,6 +58,17 @@ def test_a_process_that_dies_between_items_costs_none(tmp_path: Path, tasks: Mod
     assert dict(run_in_processes(range(5), start, 1, print)) == {n: n * n for n in range(5)}
 
 
+def test_processes_that_get_on_before_they_die_do_not_end_the_run(
+    tmp_path: Path, tasks: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "MAX_DEATHS", 2)
+    monkeypatch.setattr(workers, "REPORT_S", 60.0)  # so that none of what they do is reported before
+    start = partial(tasks.Squares, tmp_path / "log", deadly=(1, 3, 5))
+    found = dict(run_in_processes(range(7), start, 1, print))
+    assert {n for n, result in found.items() if isinstance(result, Died)} == {1, 3, 5}
+    assert {n: found[n] for n in (0, 2, 4, 6)} == {0: 0, 2: 4, 4: 16, 6: 36}
+
+
 @pytest.mark.parametrize(
     ("report_s", "reports"),
     [

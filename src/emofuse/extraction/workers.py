@@ -21,7 +21,7 @@ Item_contra = TypeVar("Item_contra", contravariant=True)
 Result_co = TypeVar("Result_co", covariant=True)
 
 MAX_DEATHS = 10
-"""Processes that may die one after the other without any result between them."""
+"""Processes that may die one after the other before one of them gets on."""
 
 REPORT_S = 0.2
 """Age of a result from which a process reports: one by one the results of quick items cost the parent too much."""
@@ -104,6 +104,11 @@ class _Worker(Generic[Item, Result]):
         done, self.unsaved = self.unsaved, []
         return done
 
+    @property
+    def got_on(self) -> bool:
+        """Whether it has done items that it has not reported; it has lost them, but it did not die at once."""
+        return self._counts[1] > self._n_reported
+
     def blamed(self) -> list[Item]:
         """Take out the item at which it died; none where it died between two."""
         begun, done = self._counts
@@ -141,7 +146,7 @@ def run_in_processes(
         items: Hashable; taken as the processes ask for them, never all at once. Neighbours go together.
         start: Makes the task in its process; both must be picklable.
         jobs: Number of processes.
-        on_result: Called with each result at once, saved or not; not again for an item computed again.
+        on_result: Called with each result soon, saved or not; not again for an item computed again.
         batch_size: Items that are sent at once.
 
     Yields:
@@ -149,7 +154,7 @@ def run_in_processes(
 
     Raises:
         EmofuseError, OSError: The task's own, from a process.
-        RuntimeError: A process failed otherwise, or `MAX_DEATHS` died in a row.
+        RuntimeError: A process failed otherwise, or `MAX_DEATHS` died in a row without getting on.
     """
     source, again, repeated = iter(items), deque[Item](), set[Item]()
     workers: dict[Connection, _Worker[Item, Result]] = {}
@@ -176,7 +181,7 @@ def run_in_processes(
                 except (EOFError, ConnectionResetError):
                     del workers[pipe]
                     if fate := worker.fate():
-                        deaths += 1
+                        deaths = 1 if worker.got_on else deaths + 1
                         if deaths >= MAX_DEATHS:
                             raise RuntimeError(f"{deaths} worker processes in a row: {fate}") from None
                         for item in worker.blamed():
