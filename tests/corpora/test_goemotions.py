@@ -6,6 +6,7 @@ from emofuse.corpora import goemotions
 from emofuse.corpora.check import find_problems, summarise
 from emofuse.errors import DataError
 from emofuse.labels import GOEMOTIONS, label_set
+from emofuse.protocol.splits import make_folds
 
 
 @pytest.fixture
@@ -25,6 +26,7 @@ def test_rows_become_utterances(replica: Path) -> None:
         ("b1", "neutral", "neutral", "dev", "Hm"),
         ("c1", "gratitude", "gratitude", "test", "Thanks"),
     ]
+    assert corpus.utterances[1].votes == {"angry": 1, "neutral": 1}
     assert find_problems(corpus) == []
 
 
@@ -87,4 +89,6 @@ def test_real_goemotions(corpora_dir: Path) -> None:
     classes = label_set("emotions4")
     four = [u.split for u in corpus.utterances if classes.class_index(u.label, u.original_label) is not None]
     assert {split: four.count(split) for split in goemotions.SPLITS} == {"train": 29748, "dev": 3702, "test": 3714}
+    (fold,) = make_folds(corpus, "split", "emotions4", 0)
+    assert (len(fold.train), len(fold.voted)) == (29748, 6549)
     assert find_problems(corpus) == []

@@ -386,6 +386,13 @@ def test_shares_of_the_votes_that_fall_on_a_class() -> None:
     assert example.votes.tolist() == [[0.75, 0, 0, 0.25]]
 
 
+def test_without_votes_the_label_is_the_vote() -> None:
+    with_label, without = make_examples(["b2", "b0"], BY_ID, ARRAYS, CLASSES, "utterance")
+    assert with_label.votes is not None
+    assert with_label.votes.tolist() == [[0, 1, 0, 0]]
+    assert without.votes is None
+
+
 def clips(folder: Path, n: int = 3) -> Corpus:
     """Tones of several lengths."""
     utterances = []

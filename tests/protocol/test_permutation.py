@@ -30,6 +30,13 @@ def test_labels_move_and_nothing_else() -> None:
     assert moved > 80
 
 
+def test_votes_without_a_label_are_dealt_too() -> None:
+    """They teach, see `other_labels`: left where they are they would tell what the check must not know."""
+    rows = [Utterance(f"u{i}", "c", votes={("angry", "sad")[i % 2]: 1, "happy": 1}) for i in range(40)]
+    after = permute_labels(Corpus("c", tuple(rows)))
+    assert 10 < sum(a.votes != b.votes for a, b in zip(after.utterances, rows, strict=True)) < 30
+
+
 def test_the_same_every_time() -> None:
     assert permute_labels(corpus()) == permute_labels(corpus())
 

@@ -118,6 +118,11 @@ REFUSED = {
     "bad training value": ("batch_size = 8", "batch_size = 0", "training.batch_size is 0, need more than 0"),
     "wrong training type": ("batch_size = 8", "batch_size = 'all'", "training.batch_size"),
     "fractional batch": ("batch_size = 8", "batch_size = 2.5", "training.batch_size"),
+    "votes without a system that learns from them": (
+        'protocol = "iemocap4-loso"',
+        'protocol = "iemocap4-loso"\nother_labels = "votes"',
+        'other_labels = "votes": cma-text learns from no votes; that is for systems that judge utterances one by one',
+    ),
     "bad TOML": ("[features]", "[features", "cannot be read as TOML"),
 }
 

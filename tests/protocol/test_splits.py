@@ -202,6 +202,35 @@ def test_marked_dev_dialogues_of_iemocap_are_kept():
     assert len(fold.train) == 15 * 12
 
 
+def test_what_has_only_votes_is_named_where_it_trains():
+    rows = [
+        Utterance(f"{split}-{name}", "x", label, split=split, votes=votes)
+        for split in ("train", "dev", "test")
+        for name, label, votes in (
+            ("one", "happy", {"happy": 1}),
+            ("two", None, {"happy": 1, "annoyance": 1}),
+            ("none", None, {"curiosity": 1, "surprised": 1}),
+            ("other", "curiosity", {"curiosity": 1}),
+            ("silent", None, None),
+        )
+    ]
+    (fold,) = make_folds(Corpus("x", tuple(rows)), "split", "emotions4", 0)
+    assert (fold.train, fold.voted) == (("train-one",), ("train-two",))
+    with pytest.raises(DataError, match="utterance a is in train and in voted"):
+        Fold("f", FOUR, ("a",), ("b",), ("c",), ("a",))
+
+
+def test_votes_of_a_dialogue_that_is_carved_as_dev_do_not_train():
+    rows = [
+        Utterance(f"{d}-{i}", "x", "happy" if i else None, dialogue=f"d{d}", split="train", votes={"happy": 1})
+        for d in range(10)
+        for i in range(2)
+    ]
+    (fold,) = make_folds(Corpus("x", (*rows, Utterance("t", "x", "sad", split="test"))), "split", "emotions4", 0)
+    assert len(fold.dev) == 2
+    assert {i[0] for i in fold.voted} == {i[0] for i in fold.train}
+
+
 def test_a_carved_dev_is_whole_groups_of_about_the_share():
     utterances = list(speakers(20).utterances)
     train, dev = carve_dev(utterances, "speaker", 0)

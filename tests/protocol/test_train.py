@@ -421,6 +421,26 @@ def test_the_learning_rate_falls_along_half_a_cosine(monkeypatch):
     assert rates == pytest.approx([0.4, 0.4 * (2 + 2**0.5) / 4, 0.2, 0.4 * (2 - 2**0.5) / 4])
 
 
+def test_the_learning_rate_rises_and_falls_from_step_to_step(monkeypatch):
+    rates = []
+
+    def epoch(model, optimiser, examples, *_):
+        for _ in range(10):
+            model.zero_grad()
+            optimiser.step()
+            rates.append(optimiser.param_groups[0]["lr"])
+        return 0.0
+
+    monkeypatch.setattr(train_module, "train_epoch", epoch)
+    examples = words(10, 0)
+    model = build("cma-text", make_config("cma-text", **SIZES["cma-text"]))
+    config = TrainingConfig(learning_rate=0.4, batch_size=1, max_epochs=2, decay="linear")
+    fit(model, examples, examples, level="utterance", n_classes=3, config=config, metric="wa", seed=0)
+    # of 20 steps 2 rise; then an 18th less each time, and one step would be left at nothing
+    assert rates == pytest.approx([0.2, *(0.4 * left / 18 for left in range(18, 17, -1)), *rates[2:]])
+    assert rates[2:] == pytest.approx([0.4 * left / 18 for left in range(18, 0, -1)])
+
+
 @pytest.mark.parametrize(("n_train", "n_select"), [(0, 1), (1, 0)])
 def test_empty_parts_are_refused(n_train, n_select):
     keywords = {"level": "conversation", "n_classes": 3, "config": TrainingConfig(), "metric": "ua", "seed": 0}

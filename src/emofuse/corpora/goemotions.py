@@ -1,9 +1,11 @@
 """GoEmotions (Demszky et al. 2020): 54,263 English Reddit comments, 27 emotions and neutral, multi-label.
 
 A comment with one label keeps it, under the name that `labels.GOEMOTIONS` gives it where there is
-one; a comment with several has `Utterance.label` None and all its names in `original_label`.
+one; a comment with several has `Utterance.label` None, all its names in `original_label` and a vote for each in
+`Utterance.votes`.
 """
 
+from collections import Counter
 from pathlib import Path
 
 from emofuse.corpora.tables import check_unique_ids, read_text
@@ -92,13 +94,15 @@ def _utterance(line: str, names: list[str], split: str, path: Path, row: int) ->
     if not text.strip() or not comment_id:
         raise DataError(f"{path}: row {row}: empty {'text' if comment_id else 'comment id'}; need text, labels and id")
     originals = [_label_name(value, names, path, row) for value in label_ids.split(",")]
+    labels = [GOEMOTIONS.get(name, name) for name in originals]
     return Utterance(
         id=comment_id,
         corpus=NAME,
-        label=GOEMOTIONS.get(originals[0], originals[0]) if len(originals) == 1 else None,
+        label=labels[0] if len(labels) == 1 else None,
         original_label=",".join(originals),
         split=split,
         text=text,
+        votes=Counter(labels),
     )
 
 

@@ -29,7 +29,8 @@ class Utterance:
         video_start_s, video_end_s: The part of `video` to read where it is another one than of
             `audio` (IEMOCAP: a wav file an utterance, an avi file a dialogue).
         tile: Index of the face in a contact sheet, row-major (FER+), else None.
-        votes: Annotators' votes per label name, where published (FER+).
+        votes: Annotators' votes per label name, where published (FER+); one for each label where an utterance may have
+            several (GoEmotions).
         features: Modality (``speech``, ``visual``, ``text``) to the row of `Corpus.features`.
     """
 

@@ -97,6 +97,8 @@ class Session:
         used = {i for fold in self.folds(plan.seeds[0]) for i in (*fold.train, *fold.dev, *fold.test)}
         if plan.recipe.other_labels == "context":
             used |= set(with_context(used, self.corpus.utterances))
+        if plan.recipe.other_labels == "votes":
+            used |= {i for fold in self.folds(plan.seeds[0]) for i in fold.voted}
         chosen = [u for u in self.corpus.utterances if u.id in used]
         self.inputs = Inputs(plan.recipe, self.corpus, chosen, plan.features, plan.audio)
 
@@ -173,11 +175,11 @@ class Session:
 def _epoch_s(run: FoldRun, name: str, model: nn.Module) -> float:
     """Seconds of an epoch of a system: of one batch, times batches."""
     config, level, features = run.recipe.training_config(name), system(name).level, run.features(name)
-    examples = run.examples(name, run.train_ids)
+    examples = run.examples(name, run.taught_ids)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
     probe = examples[: config.batch_size]  # in the corpus' order: padded as a shuffled batch at its worst
     rate = features["speech"].steps_per_s if "speech" in features else 0.0
-    vary = run.augmenter(name, run.train_ids)
+    vary = run.augmenter(name, run.taught_ids)
     seconds = 0.0
     for seed in range(2):  # the first one warms up
         start = time.perf_counter()

@@ -162,7 +162,7 @@ def _rows(batch: Batch, here: World) -> Batch:
 def _loss_weight(batch: Batch, weight: Tensor | None, votes: bool) -> float:
     """What the mean loss of a batch is divided by."""
     labels = batch.labels[batch.labels != IGNORE]
-    if votes and len(labels):
+    if votes:
         return float(len(batch.labels))
     return float(len(labels) if weight is None else weight[labels.to(weight.device)].sum())
 

@@ -63,7 +63,9 @@ def make_examples(
             who = speaker_turns(speakers) if turns else None
             return Example(tuple(group), target, arrays, turns=who, present=marked)
         (u,) = (by_id[i] for i in group)
-        votes = None if u.votes is None else vote_shares(u.votes, classes)[None]
+        votes = None if target[0] == IGNORE else np.eye(len(classes.classes))[target]
+        if u.votes is not None:
+            votes = vote_shares(u.votes, classes)[None]
         return Example(tuple(group), target, {m: array for m, (array,) in rows(group).items()}, votes, present=marked)
 
     unlabelled = set(context) - set(ids)

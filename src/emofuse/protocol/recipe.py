@@ -47,7 +47,8 @@ class Recipe(BaseModel):
         protocol: Id as in `PROTOCOLS`.
         labels: Label set, for a protocol that has none of its own.
         other_labels: What becomes of utterances whose label the protocol leaves out. ``drop``: they are not
-            there. ``context``: a conversation system sees them in their dialogue, without their labels.
+            there. ``context``: a conversation system sees them in their dialogue, without their labels. ``votes``:
+            those of the training part that have votes for its classes are trained on.
         permute_labels: Deal the corpus' labels out anew, by chance: a check. What then scores above chance leaks.
         metric: What selects on dev, where it is not the protocol's own.
         systems: Names as in `MODELS`.
@@ -68,7 +69,7 @@ class Recipe(BaseModel):
     corpus: str
     protocol: str
     labels: str | None = None
-    other_labels: Literal["drop", "context"] = "drop"
+    other_labels: Literal["drop", "context", "votes"] = "drop"
     permute_labels: bool = False
     metric: Literal["wa", "ua", "f1_macro", "f1_weighted"] | None = None
     systems: tuple[str, ...] = Field(min_length=1)
@@ -98,6 +99,15 @@ class Recipe(BaseModel):
                 if level == "utterance" and any(self.features[m].relative for m in needed):
                     raise ConfigError(f"{name} judges utterances one by one: relative is for conversation systems")
                 config = make_config(name, **self._model_settings(name))
+                if self.other_labels == "votes" and (
+                    isinstance(config, LinearConfig)
+                    or level != "utterance"
+                    or not self.training_config(name).soft_votes
+                ):
+                    raise ConfigError(
+                        f'other_labels = "votes": {name} learns from no votes; that is for systems that judge '
+                        "utterances one by one, with training.soft_votes"
+                    )
                 if isinstance(config, LinearConfig):
                     self._check_linear(name)
                     continue

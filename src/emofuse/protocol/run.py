@@ -88,6 +88,11 @@ class FoldRun:
         self.recipe = inputs.recipe
         self.train_ids = fold.train if selection == "dev" else fold.train + fold.dev
         self.select_ids = fold.dev if selection == "dev" else fold.test
+        self.taught_ids = self.train_ids + (fold.voted if self.recipe.other_labels == "votes" else ())
+        if self.recipe.other_labels == "votes" and not fold.voted:
+            raise DataError(
+                f'{inputs.corpus.name}: other_labels = "votes", but all training utterances with votes have a label'
+            )
         self.metric = self.recipe.primary_metric
         self.trained: dict[str, TrainedSystem] = {}
         self.refitted: dict[str, TrainedSystem] = {}
@@ -176,7 +181,7 @@ class FoldRun:
         rate = features["speech"].steps_per_s if "speech" in features else 0.0
         common = {"metric": self.metric, "seed": self.seed, "device": self.device, "sample_rate": rate}
         common |= {"start_from": start_from}
-        train, select = self.examples(name, self.train_ids), self.examples(name, self.select_ids)
+        train, select = self.examples(name, self.taught_ids), self.examples(name, self.select_ids)
         settings = self.recipe.training_config
         done = train_system(
             name,
@@ -184,7 +189,7 @@ class FoldRun:
             settings,
             train,
             select,
-            vary=self.augmenter(name, self.train_ids),
+            vary=self.augmenter(name, self.taught_ids),
             state_dir=state_dir,
             trained=self.trained,
             on_epoch=on_epoch,
@@ -202,7 +207,7 @@ class FoldRun:
             epochs_found,
             [*train, *select],
             None,
-            vary=self.augmenter(name, self.train_ids + self.select_ids),
+            vary=self.augmenter(name, self.taught_ids + self.select_ids),
             state_dir=None if state_dir is None else state_dir / "refit",
             trained=self.refitted,
             **common,

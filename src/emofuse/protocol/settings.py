@@ -1,5 +1,6 @@
 """How a system is trained: what a recipe's `[training]` sets."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,8 +26,10 @@ class TrainingConfig:
         crop_s: Train on random parts of this many seconds of speech; 0: on whole clips.
         average_epochs: Score of an epoch is the mean over this many last epochs: steadier on small dev sets. Earlier
             epochs have none.
-        decay: ``cosine``: the learning rate falls along half a cosine to nothing at `max_epochs`.
-        soft_votes: Train on the shares of the annotators' votes instead of the label that won.
+        decay: ``cosine``: from epoch to epoch the learning rate falls along half a cosine to nothing at `max_epochs`.
+            ``linear``: from step to step it rises over the first tenth of them, then falls to nothing.
+        soft_votes: Train on the shares of the annotators' votes instead of the label that won; an utterance without
+            votes has one for its label.
         jitter_faces: Mirror, turn, scale and shift the faces at random.
         augment: Share of the clips that an epoch hears through other rooms, microphones, lines and voices.
         shorten: Share of the clips of which an epoch hears only a random stretch of 0.4 to 2 s.
@@ -50,7 +53,7 @@ class TrainingConfig:
     clip_norm: float = 5.0
     crop_s: float = 0.0
     average_epochs: int = 1
-    decay: Literal["none", "cosine"] = "none"
+    decay: Literal["none", "cosine", "linear"] = "none"
     soft_votes: bool = False
     jitter_faces: bool = False
     augment: float = 0.0
@@ -74,3 +77,12 @@ class TrainingConfig:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}, a share of the clips: need 0 to 1")
         if not 0 <= self.modality_dropout < 1:
             raise ConfigError(f"training.modality_dropout is {self.modality_dropout}, need 0 or more and less than 1")
+
+    def rate(self, step: int, n_steps: int) -> float:
+        """Learning rate after `step` of all `n_steps`."""
+        if self.decay == "cosine":
+            return self.learning_rate * (1 + math.cos(math.pi * (step / n_steps))) / 2
+        if self.decay == "linear":
+            rise = max(1, n_steps // 10)
+            return self.learning_rate * min((step + 1) / rise, (n_steps - step) / max(1, n_steps - rise))
+        return self.learning_rate

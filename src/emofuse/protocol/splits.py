@@ -24,6 +24,7 @@ class Fold:
         name: Unique in the protocol: the session, speakers or task that is tested.
         classes: Class names and merges.
         train, dev, test: Utterance ids; no id stands in two of them.
+        voted: Ids of the training part's utterances that have no label of a class, but votes for some.
     """
 
     name: str
@@ -31,13 +32,14 @@ class Fold:
     train: tuple[str, ...]
     dev: tuple[str, ...]
     test: tuple[str, ...]
+    voted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse an overlapping or empty part."""
         seen: dict[str, str] = {}
-        for part in ("train", "dev", "test"):
+        for part in ("train", "dev", "test", "voted"):
             ids = getattr(self, part)
-            if not ids:
+            if not ids and part != "voted":
                 raise DataError(f"fold {self.name}: {part} is empty, need at least one labelled utterance")
             for i in ids:
                 if i in seen:
@@ -76,6 +78,13 @@ def group_of(utterance: Utterance, group: str) -> str:
 def labelled(utterances: Iterable[Utterance], classes: LabelSet) -> list[Utterance]:
     """Utterances whose label has a class."""
     return [u for u in utterances if classes.class_index(u.label, u.original_label) is not None]
+
+
+def only_voted(u: Utterance, classes: LabelSet) -> bool:
+    """Whether an utterance has no label of a class, but votes for some."""
+    if classes.class_index(u.label, u.original_label) is not None:
+        return False
+    return any(classes.class_index(label) is not None for label in u.votes or ())
 
 
 def carve_dev(utterances: Sequence[Utterance], group: str, seed: int) -> tuple[list[Utterance], list[Utterance]]:
@@ -131,7 +140,10 @@ def _by_split(utterances: Sequence[Utterance], classes: LabelSet, seed: int, gro
         )
     if not parts["dev"]:
         parts["train"], parts["dev"] = carve_dev(parts["train"], group, seed)
-    return [_fold("test", classes, (parts["train"], parts["dev"], parts["test"]), group)]
+    fold = _fold("test", classes, (parts["train"], parts["dev"], parts["test"]), group)
+    elsewhere = {group_of(u, group) for part in ("dev", "test") for u in parts[part]}
+    of_train = [u for u in utterances if u.split == "train" and group_of(u, group) not in elsewhere]
+    return [replace(fold, voted=tuple(u.id for u in of_train if only_voted(u, classes)))]
 
 
 def _leave_session_out(utterances: Sequence[Utterance], classes: LabelSet, seed: int) -> list[Fold]:

@@ -1,5 +1,6 @@
 """The one training loop. It trains utterance- and conversation-level systems alike, and resumes after a kill."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -57,7 +58,7 @@ def train_epoch(
     total, n_labels = torch.zeros((), dtype=torch.float64, device=device), 0  # a GPU is waited for once an epoch
     settings = (crop_steps, config.jitter_faces, config.mask_bands, vary, config.modality_dropout)
     for batch in training_batches(examples, level, config.batch_size, seed, *settings):
-        n_valid = int((batch.labels != IGNORE).sum())
+        n_valid = len(batch.labels) if config.soft_votes else int((batch.labels != IGNORE).sum())
         if n_valid == 0:
             continue
         batch, factor = divide(batch, model, weight, config.soft_votes)
@@ -127,6 +128,14 @@ def fit(
         trainable.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     weight = class_weights(train, n_classes, config.weight_power).to(device) if config.class_weights else None
+    n_steps = math.ceil(len(train) / config.batch_size)
+    steps = itertools.count()
+
+    def set_rate(*_: object) -> None:
+        optimiser.param_groups[0]["lr"] = config.rate(next(steps), config.max_epochs * n_steps)
+
+    if config.decay == "linear":
+        optimiser.register_step_pre_hook(set_rate)
     best: dict[str, Tensor] = {}
     result = FitResult(0)
     best_score = -1.0
@@ -144,9 +153,9 @@ def fit(
         if select is not None and config.patience and result.best_epoch and epoch - result.best_epoch > config.patience:
             break
         torch.manual_seed(stable_seed(seed, "dropout", epoch) + world().rank)
+        steps = itertools.count((epoch - 1) * n_steps)
         if config.decay == "cosine":
-            share = (1 + math.cos(math.pi * (epoch - 1) / config.max_epochs)) / 2
-            optimiser.param_groups[0]["lr"] = config.learning_rate * share
+            set_rate()
         loss = train_epoch(
             training, optimiser, train, level, config, weight, stable_seed(seed, "order", epoch), sample_rate, vary
         )
