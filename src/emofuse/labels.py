@@ -92,6 +92,12 @@ LABEL_SETS: dict[str, LabelSet] = {
     s.name: s
     for s in (
         LabelSet("emotions4", _FOUR, _FOUR_WIDE),
+        # What a network of emotions4 learns beside. A bored voice is one of the four, as a calm one is.
+        LabelSet(
+            "emotions7",
+            (*_FOUR, "fearful", "disgusted", "surprised"),
+            _FOUR_WIDE | {"bored": "neutral", "fear": "fearful", "disgust": "disgusted", "surprise": "surprised"},
+        ),
         # CMA: 5531 utterances; the 53 "happy" ones without annotator agreement are out.
         LabelSet("iemocap4", _FOUR, {"excited": "happy"}, (NO_AGREEMENT,)),
         # MMAN, Table 1: happy+excited, sad+frustrated; its 648 "happy" include the 53.

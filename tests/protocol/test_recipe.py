@@ -213,7 +213,12 @@ def test_the_fingerprint_does_not_change_with_prose(recipe_file):
     recipe = load_recipe(recipe_file)
     prose = ["name=x", "paper=y", "command=z", "expected=w", "published.cma-text=0.6", "systems=['cma-text']"]
     assert load_recipe(recipe_file, prose).fingerprint() == recipe.fingerprint()
-    for default in ("other_labels=drop", "features.speech.relative=false", "features.speech.beside="):
+    for default in (
+        "other_labels=drop",
+        "permute_labels=false",
+        "features.speech.relative=false",
+        "features.speech.beside=",
+    ):
         assert load_recipe(recipe_file, [default]).fingerprint() == recipe.fingerprint()
     assert recipe.fingerprint("dev") != recipe.fingerprint("test")
     assert re.fullmatch("[0-9a-f]{16}", recipe.fingerprint())
@@ -258,3 +263,24 @@ def test_a_recipe_may_name_what_selects(recipe_file):
     assert load_recipe(recipe_file, ["metric=f1_macro"]).primary_metric == "f1_macro"
     with pytest.raises(ConfigError, match="metric"):
         load_recipe(recipe_file, ["metric=ece"])  # less is better
+
+
+@pytest.mark.parametrize(
+    ("system", "further", "message"),
+    [
+        ("speech-mlp", "meld7", "training_labels meld7: need angry, happy, neutral, sad, then others"),
+        ("speech-mlp", "emotions4", "training_labels emotions4: need angry, happy, neutral, sad, then others"),
+        ("linear-svm", "emotions7", "training_labels: linear-svm learns no further classes"),
+    ],
+)
+def test_further_classes_begin_with_those_that_are_told(small_recipe, system, further, message):
+    features = {"speech": {"kind": "stored"}}
+    small_recipe(systems=["speech-mlp"], features=features, training_labels="emotions7")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        small_recipe(systems=[system], features=features, training_labels=further)
+
+
+def test_a_recipe_without_further_classes_has_the_fingerprint_of_before(small_recipe):
+    content = {"systems": ["speech-mlp"], "features": {"speech": {"kind": "stored"}}}
+    assert small_recipe(**content, training_labels=None).fingerprint() == small_recipe(**content).fingerprint()
+    assert small_recipe(**content, training_labels="emotions7").fingerprint() != small_recipe(**content).fingerprint()

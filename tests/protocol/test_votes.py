@@ -49,7 +49,7 @@ def test_they_teach_and_neither_select_nor_test(
         seen.update(train=train, select=select)
         return fit(model, train, select, **more)
 
-    monkeypatch.setattr("emofuse.protocol.train.fit", spy)
+    monkeypatch.setattr("emofuse.protocol.stages.fit", spy)
     run = session(tmp_path, corpus(), other_labels).fold_run(0, 0)
     done = run.train("cma-text")
     votes = {e.ids[0]: e.votes.tolist() for e in seen["train"] if e.votes is not None}

@@ -16,6 +16,7 @@ from emofuse.batching import training_batches
 from emofuse.corpora import load_corpus
 from emofuse.corpora.utterance import Corpus
 from emofuse.errors import DataError
+from emofuse.labels import label_set
 from emofuse.models import build, system
 from emofuse.models.linear import LinearClassifier
 from emofuse.models.staged import StagedFusion
@@ -25,7 +26,7 @@ from emofuse.protocol.permutation import permute_labels
 from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.record import RunResult
 from emofuse.protocol.run import FoldRun, Inputs, choose_device
-from emofuse.protocol.splits import Fold, make_folds
+from emofuse.protocol.splits import Fold, labelled, make_folds
 from emofuse.protocol.train import train_epoch
 
 
@@ -99,6 +100,8 @@ class Session:
             used |= set(with_context(used, self.corpus.utterances))
         if plan.recipe.other_labels == "votes":
             used |= {i for fold in self.folds(plan.seeds[0]) for i in fold.voted}
+        if plan.recipe.training_labels is not None:
+            used |= {u.id for u in labelled(self.corpus.utterances, label_set(plan.recipe.training_labels))}
         chosen = [u for u in self.corpus.utterances if u.id in used]
         self.inputs = Inputs(plan.recipe, self.corpus, chosen, plan.features, plan.audio)
 
@@ -155,9 +158,7 @@ class Session:
         names = list(self.plan.recipe.systems)
         for name in names:  # grows by the parts of staged systems, which are trained once
             config = self.plan.recipe.training_config(name)
-            features = run.features(name)
-            sizes = self.plan.recipe.sizes(name, len(run.fold.classes.classes), {m: f.dim for m, f in features.items()})
-            model = build(name, sizes).to(self.device)
+            model = build(name, run.training_sizes(name)).to(self.device)
             if isinstance(model, LinearClassifier):
                 examples = run.examples(name, run.train_ids)
                 start = time.perf_counter()  # the last C takes longest

@@ -46,6 +46,8 @@ class Recipe(BaseModel):
         corpus: Name as in `CORPORA`, or several as ``emodb+ravdess``.
         protocol: Id as in `PROTOCOLS`.
         labels: Label set, for a protocol that has none of its own.
+        training_labels: Label set to learn from: the classes of `labels` and then others, which are outputs of their
+            own in training and never told. Dev and test know `labels` alone. For networks of one vector.
         other_labels: What becomes of utterances whose label the protocol leaves out. ``drop``: they are not
             there. ``context``: a conversation system sees them in their dialogue, without their labels. ``votes``:
             those of the training part that have votes for its classes are trained on.
@@ -69,6 +71,7 @@ class Recipe(BaseModel):
     corpus: str
     protocol: str
     labels: str | None = None
+    training_labels: str | None = None
     other_labels: Literal["drop", "context", "votes"] = "drop"
     permute_labels: bool = False
     metric: Literal["wa", "ua", "f1_macro", "f1_weighted"] | None = None
@@ -90,6 +93,7 @@ class Recipe(BaseModel):
                 label_set(self.labels)
             elif self.labels is not None:
                 raise ConfigError(f"protocol {self.protocol} has its own labels: leave `labels` out")
+            self._check_training_labels()
             for name in (*self.systems, *self.overrides):
                 needed = set() if system(name).extractor else set(system(name).modalities)
                 given = set(self.features)
@@ -124,6 +128,16 @@ class Recipe(BaseModel):
         except (ConfigError, TypeError) as error:
             raise ValueError(str(error)) from None
         return self
+
+    def _check_training_labels(self) -> None:
+        if self.training_labels is None:
+            return
+        told = label_set(protocol(self.protocol).labels or self.labels or "").classes
+        learnt = label_set(self.training_labels).classes
+        if learnt[: len(told)] != told or learnt == told:
+            raise ConfigError(f"training_labels {self.training_labels}: need {', '.join(told)}, then others")
+        if other := [name for name in self.systems if system(name).config is not MLPConfig]:
+            raise ConfigError(f"training_labels: {other[0]} learns no further classes, speech-mlp and voice-mlp do")
 
     def _check_linear(self, name: str) -> None:
         self.training_config(name)
@@ -228,6 +242,8 @@ class Recipe(BaseModel):
             del content["other_labels"]
         if not self.permute_labels:
             del content["permute_labels"]
+        if self.training_labels is None:
+            del content["training_labels"]
         for feature in content["features"].values():
             for added, default in (("relative", False), ("beside", "")):
                 if feature[added] == default:

@@ -3,17 +3,21 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from emofuse.batching import IGNORE, Example, labels_by_id, without
 from emofuse.checkpoint import Checkpoint
 from emofuse.corpora.utterance import Corpus, Utterance
 from emofuse.errors import ConfigError, DataError
 from emofuse.features.wordpieces import WordPieces
+from emofuse.labels import label_set
 from emofuse.models import n_parameters, system
 from emofuse.models.linear import LinearConfig
+from emofuse.models.mlp import MLP, MLPConfig
 from emofuse.models.mman import MODALITIES
 from emofuse.protocol.augmentation import Augmenter, waveform_config
 from emofuse.protocol.calibration import fit_temperature
@@ -28,7 +32,7 @@ from emofuse.protocol.recipe import Recipe
 from emofuse.protocol.record import RunResult
 from emofuse.protocol.scoring import predict_probabilities
 from emofuse.protocol.settings import TrainingConfig
-from emofuse.protocol.splits import Fold, group_of, protocol
+from emofuse.protocol.splits import Fold, group_of, labelled, protocol
 from emofuse.protocol.stages import TrainedSystem, train_system
 
 SELECTIONS = ("dev", "test")
@@ -74,6 +78,10 @@ class Inputs:
         return self._raw[key]
 
 
+def _told(model: nn.Module) -> nn.Module:
+    return model.without_beside() if isinstance(model, MLP) else model
+
+
 class FoldRun:
     """A fold under a seed: features fitted on its training part, examples, trained systems."""
 
@@ -86,7 +94,9 @@ class FoldRun:
         self.inputs, self.fold, self.seed, self.selection = inputs, fold, seed, selection
         self.device = device or torch.device("cpu")
         self.recipe = inputs.recipe
-        self.train_ids = fold.train if selection == "dev" else fold.train + fold.dev
+        further = self.recipe.training_labels
+        self.classes = fold.classes if further is None else label_set(further)
+        self.train_ids = self._with_further(fold.train if selection == "dev" else fold.train + fold.dev)
         self.select_ids = fold.dev if selection == "dev" else fold.test
         self.taught_ids = self.train_ids + (fold.voted if self.recipe.other_labels == "votes" else ())
         if self.recipe.other_labels == "votes" and not fold.voted:
@@ -100,6 +110,15 @@ class FoldRun:
         if self.recipe.other_labels == "context":
             refuse_shared_dialogues(fold, inputs.by_id)
 
+    def _with_further(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """`ids`, and what the same speakers or dialogues have of `training_labels` besides."""
+        if self.recipe.training_labels is None:
+            return ids
+        group, known = protocol(self.recipe.protocol).group, {*self.fold.train, *self.fold.dev, *self.fold.test}
+        groups = {group_of(self.inputs.by_id[i], group) for i in ids}
+        more = [u for u in labelled(self.inputs.utterances, self.classes) if u.id not in known]
+        return ids + tuple(u.id for u in more if group_of(u, group) in groups)
+
     def fitted(self, modality: str, config: FeatureConfig) -> FittedFeature:
         """A modality's transform, fitted on the training part at its first use."""
         key = (modality, config)
@@ -111,7 +130,7 @@ class FoldRun:
                 raise DataError(
                     f"{self.inputs.corpus.name}: nothing in the training part of {self.fold.name} has {modality}"
                 )
-            chosen = {i: self.fold.classes.class_index(by_id[i].label, by_id[i].original_label) for i in raw.arrays}
+            chosen = {i: self.classes.class_index(by_id[i].label, by_id[i].original_label) for i in raw.arrays}
             self._fitted[key] = fit_feature(
                 config,
                 train,
@@ -146,7 +165,7 @@ class FoldRun:
             ids,
             self.inputs.by_id,
             {m: f.apply({i: raw[m].arrays[i] for i in seen if i in raw[m].arrays}) for m, f in features.items()},
-            self.fold.classes,
+            self.classes,
             level,
             absent={m: f.absent for m, f in features.items()},
             context=seen,
@@ -165,6 +184,14 @@ class FoldRun:
         raw = self.inputs.raw("speech", waveform_config(feature.config))
         return Augmenter({i: raw.arrays[i] for i in ids}, feature, settings.augment, settings.crop_s, settings.shorten)
 
+    def training_sizes(self, name: str) -> Any:
+        """Model configuration of a system while it is trained."""
+        dims = {m: f.dim for m, f in self.features(name).items()}
+        sizes = self.recipe.sizes(name, len(self.fold.classes.classes), dims)
+        if isinstance(sizes, MLPConfig):
+            return replace(sizes, n_beside=len(self.classes.classes) - sizes.n_classes)
+        return sizes
+
     def train(
         self,
         name: str,
@@ -173,7 +200,7 @@ class FoldRun:
     ) -> TrainedSystem:
         """Train a system on this fold; with `TrainingConfig.refit` once more, on train and dev together."""
         features = self.features(name)
-        sizes = self.recipe.sizes(name, len(self.fold.classes.classes), {m: f.dim for m, f in features.items()})
+        sizes = self.training_sizes(name)
         vocabulary = features["text"].vectors if "text" in features else None
         start_from = {}
         if isinstance(vocabulary, WordPieces):
@@ -196,24 +223,25 @@ class FoldRun:
             **common,
         )
         if not settings(name).refit or self.selection == "test":
-            return done
+            return replace(done, model=_told(done.model))
 
         def epochs_found(part: str) -> TrainingConfig:
             return replace(settings(part), max_epochs=self.trained[part].result.best_epoch)
 
+        ids = self.taught_ids + self._with_further(self.select_ids)
         final = train_system(
             name,
             sizes,
             epochs_found,
-            [*train, *select],
+            self.examples(name, ids),
             None,
-            vary=self.augmenter(name, self.taught_ids + self.select_ids),
+            vary=self.augmenter(name, ids),
             state_dir=None if state_dir is None else state_dir / "refit",
             trained=self.refitted,
             **common,
         )
         return TrainedSystem(
-            final.model, done.result, done.seconds + final.seconds, done.cpu_seconds + final.cpu_seconds
+            _told(final.model), done.result, done.seconds + final.seconds, done.cpu_seconds + final.cpu_seconds
         )
 
     def test(self, name: str, done: TrainedSystem, removed: Collection[str] = ()) -> RunResult:

@@ -144,7 +144,7 @@ def train_system(
         train,
         select,
         level=system(name).level,
-        n_classes=model_config.n_classes,
+        n_classes=model_config.n_classes + getattr(model_config, "n_beside", 0),
         config=settings,
         metric=metric,
         seed=seed,

@@ -34,10 +34,14 @@ SAVE_EVERY_S = 2.0
 
 
 def class_weights(examples: Sequence[Example], n_classes: int, power: float = 1.0) -> Tensor:
-    """Inverse class frequency in train to a power, scaled so that a balanced set has weight 1 everywhere."""
+    """Inverse class frequency in train to a power, scaled so that a balanced set has weight 1 everywhere.
+
+    A class that train lacks has weight 0: label smoothing would else pull towards it more than towards any other.
+    """
     labels = np.concatenate([e.labels for e in examples])
     counts = np.bincount(labels[labels != IGNORE], minlength=n_classes)
-    return torch.tensor((counts.sum() / (n_classes * np.maximum(counts, 1))) ** power, dtype=torch.float32)
+    weights = (counts.sum() / (n_classes * np.maximum(counts, 1))) ** power
+    return torch.tensor(np.where(counts > 0, weights, 0), dtype=torch.float32)
 
 
 def train_epoch(
