@@ -94,10 +94,15 @@ def _files_of(checkpoint: Checkpoint, name: str, int8: bool) -> tuple[Files, Exp
     return files, Exported(name, checkpoint.system, len(graph), probability_difference(checkpoint, graph))
 
 
-def quantise(graph: bytes) -> bytes:
+def quantise(graph: bytes, anywhere: bool = True) -> bytes:
     """A graph with the weights of dense layers, LSTMs and embeddings in 8 bits, with a scale a column.
 
     Their inputs are rounded to 8 bits as they come ("dynamic" quantisation).
+
+    Args:
+        graph: Of a network.
+        anywhere: Leave one of the weights' bits unused, so that products are exact on processors too that add two of
+            them in 16 bits, see `emofuse.graph.multiplies_integers`.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -106,7 +111,9 @@ def quantise(graph: bytes) -> bytes:
         whole.write_bytes(graph)
         logging.disable(logging.WARNING)  # it asks for what has been done in tracing
         try:
-            quantize_dynamic(whole, small, _QUANTISED, per_channel=True, weight_type=QuantType.QInt8)
+            quantize_dynamic(
+                whole, small, _QUANTISED, per_channel=True, reduce_range=anywhere, weight_type=QuantType.QInt8
+            )
         finally:
             logging.disable(logging.NOTSET)
         return small.read_bytes()

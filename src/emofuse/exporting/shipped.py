@@ -47,7 +47,7 @@ def whisper_lower_graph(packed: Mapping[str, np.ndarray]) -> bytes:
 def integer_graph(packed: Mapping[str, np.ndarray]) -> bytes:
     """The same in integers, which names its weights after `integer_weights`."""
     onnx = load_onnx()
-    model = onnx.load_from_string(quantise(shared(_traced(unpack(packed), fold=True))))
+    model = onnx.load_from_string(quantise(shared(_traced(unpack(packed), fold=True)), anywhere=False))
     names: dict[str, str] = {}
     for node in model.graph.node:
         if node.op_type == "MatMulInteger":  # called after its layer: /model/blocks.0/qkv/MatMul_quant
