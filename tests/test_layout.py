@@ -199,7 +199,7 @@ def test_the_readme_names_every_file() -> None:
             - {
                 "feature_dims",
                 "word_dim",  # they follow from the features
-                "n_beside",  # and this from training_labels
+                "n_auxiliary",  # and this from training_labels
             },
         ),
         ("recipes.md", set(Recipe.model_fields) - {"features", "model", "training", "overrides", "published"}),

@@ -23,13 +23,13 @@ def test_every_weight_learns():
 
 def test_what_is_learnt_beside_is_never_told():
     torch.manual_seed(0)
-    model = MLP(MLPConfig(n_classes=2, n_features=5, n_hidden=3, dropout=0.0, n_beside=3))
+    model = MLP(MLPConfig(n_classes=2, n_features=5, n_hidden=3, dropout=0.0, n_auxiliary=3))
     vectors = torch.randn(4, 5)
     learnt = model.train()(vectors)
     assert learnt.shape == (4, 5)
-    told = model.eval().without_beside()
+    told = model.eval().without_auxiliary()
     assert not told.training
-    assert told.config.n_beside == 0
+    assert told.config.n_auxiliary == 0
     assert sum(p.numel() for p in told.parameters()) == 5 * 3 + 3 + 3 * 2 + 2
     for logits in (model(vectors), told(vectors)):
         torch.testing.assert_close(logits, learnt[:, :2])

@@ -53,7 +53,7 @@ def test_the_trained_system_tells_the_four_alone(run: FoldRun):
     assert result.metrics["ua"] > 0.8
     checkpoint = run.checkpoint("speech-mlp", done, result)
     assert checkpoint.classes == ("angry", "happy", "neutral", "sad")
-    assert checkpoint.model_config.n_beside == 0
+    assert checkpoint.model_config.n_auxiliary == 0
 
 
 def test_how_long_it_takes_can_be_told_before(run: FoldRun, tmp_path):

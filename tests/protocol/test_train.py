@@ -405,40 +405,37 @@ def test_soft_votes_are_the_target():
         train_epoch(model, optimiser, words(4, 0), "utterance", config, None, 0, 0)
 
 
-def test_the_learning_rate_falls_along_half_a_cosine(monkeypatch):
+def rates_of(monkeypatch, config, n_examples):
+    """Learning rates of the steps of `fit`; an epoch takes no other step than those of the optimiser."""
     rates = []
 
-    def epoch(model, optimiser, *_):
-        rates.append(optimiser.param_groups[0]["lr"])
-        return 0.0
-
-    monkeypatch.setattr(train_module, "train_epoch", epoch)
-    examples = words(3, 0)
-    model = build("cma-text", make_config("cma-text", **SIZES["cma-text"]))
-    config = TrainingConfig(learning_rate=0.4, max_epochs=4, patience=0, decay="cosine")
-    fit(model, examples, examples, level="utterance", n_classes=3, config=config, metric="wa", seed=0)
-    # (1 + cos(k pi / 4)) / 2 of it for k = 0, 1, 2, 3
-    assert rates == pytest.approx([0.4, 0.4 * (2 + 2**0.5) / 4, 0.2, 0.4 * (2 - 2**0.5) / 4])
-
-
-def test_the_learning_rate_rises_and_falls_from_step_to_step(monkeypatch):
-    rates = []
-
-    def epoch(model, optimiser, examples, *_):
-        for _ in range(10):
+    def epoch(model, optimiser, examples, level, settings, *_):
+        for _ in range(0, len(examples), settings.batch_size):
             model.zero_grad()
             optimiser.step()
             rates.append(optimiser.param_groups[0]["lr"])
         return 0.0
 
     monkeypatch.setattr(train_module, "train_epoch", epoch)
-    examples = words(10, 0)
+    examples = words(n_examples, 0)
     model = build("cma-text", make_config("cma-text", **SIZES["cma-text"]))
-    config = TrainingConfig(learning_rate=0.4, batch_size=1, max_epochs=2, decay="linear")
     fit(model, examples, examples, level="utterance", n_classes=3, config=config, metric="wa", seed=0)
+    return rates
+
+
+def test_the_learning_rate_falls_along_half_a_cosine(monkeypatch):
+    config = TrainingConfig(learning_rate=0.4, batch_size=4, max_epochs=4, patience=0, decay="cosine")
+    # (1 + cos(k pi / 4)) / 2 of it for k = 0, 1, 2, 3, all steps of an epoch alike
+    expected = [0.4, 0.4 * (2 + 2**0.5) / 4, 0.2, 0.4 * (2 - 2**0.5) / 4]
+    assert rates_of(monkeypatch, config, 3) == pytest.approx(expected)
+    assert rates_of(monkeypatch, config, 5) == pytest.approx(np.repeat(expected, 2).tolist())
+
+
+def test_the_learning_rate_rises_and_falls_from_step_to_step(monkeypatch):
+    config = TrainingConfig(learning_rate=0.4, batch_size=1, max_epochs=2, decay="linear")
     # of 20 steps 2 rise; then an 18th less each time, and one step would be left at nothing
-    assert rates == pytest.approx([0.2, *(0.4 * left / 18 for left in range(18, 17, -1)), *rates[2:]])
-    assert rates[2:] == pytest.approx([0.4 * left / 18 for left in range(18, 0, -1)])
+    falling = [0.4 * left / 18 for left in range(18, 0, -1)]
+    assert rates_of(monkeypatch, config, 10) == pytest.approx([0.2, 0.4, *falling])
 
 
 @pytest.mark.parametrize(("n_train", "n_select"), [(0, 1), (1, 0)])

@@ -20,7 +20,7 @@ class MLPConfig:
         n_hidden: Hidden layer.
         dropout: On the hidden layer; half of it on the vector.
         clamp: Standardised features are held within so many deviations: another microphone's are far out.
-        n_beside: Further emotions that are learnt and never told: outputs behind the others, in training only.
+        n_auxiliary: Auxiliary classes, learnt and never predicted: outputs behind the others, in training only.
     """
 
     n_classes: int = 4
@@ -28,7 +28,7 @@ class MLPConfig:
     n_hidden: int = 128
     dropout: float = 0.5
     clamp: float = 5.0
-    n_beside: int = 0
+    n_auxiliary: int = 0
 
 
 class MLP(nn.Module):
@@ -43,21 +43,21 @@ class MLP(nn.Module):
             nn.Linear(config.n_features, config.n_hidden),
             nn.ReLU(),
             nn.Dropout(config.dropout),
-            nn.Linear(config.n_hidden, config.n_classes + config.n_beside),
+            nn.Linear(config.n_hidden, config.n_classes + config.n_auxiliary),
         )
 
     def forward(self, speech: Tensor, speech_lengths: Tensor | None = None) -> Tensor:
-        """(batch, n_features) -> logits (batch, n_classes), in training (batch, n_classes + n_beside).
+        """(batch, n_features) -> logits (batch, n_classes), in training (batch, n_classes + n_auxiliary).
 
         The lengths are all `n_features` and not read.
         """
         clamp = self.config.clamp
         logits = self.layers(speech.clamp(-clamp, clamp))
-        return logits[..., : self.config.n_classes] if self.config.n_beside and not self.training else logits
+        return logits[..., : self.config.n_classes] if self.config.n_auxiliary and not self.training else logits
 
-    def without_beside(self) -> "MLP":
-        """The same network, once trained, without the outputs that are never told."""
-        told = MLP(replace(self.config, n_beside=0))
+    def without_auxiliary(self) -> "MLP":
+        """The same network, once trained, without the outputs of auxiliary classes."""
+        told = MLP(replace(self.config, n_auxiliary=0))
         rows = {name: len(weights) for name, weights in told.state_dict().items()}
         told.load_state_dict({name: weights[: rows[name]] for name, weights in self.state_dict().items()})
         return told.train(self.training)

@@ -46,8 +46,8 @@ class Recipe(BaseModel):
         corpus: Name as in `CORPORA`, or several as ``emodb+ravdess``.
         protocol: Id as in `PROTOCOLS`.
         labels: Label set, for a protocol that has none of its own.
-        training_labels: Label set to learn from: the classes of `labels` and then others, which are outputs of their
-            own in training and never told. Dev and test know `labels` alone. For networks of one vector.
+        training_labels: Label set to learn from: the classes of `labels` and then auxiliary ones, which are outputs of
+            their own in training and never predicted. Dev and test know `labels` alone. For networks of one vector.
         other_labels: What becomes of utterances whose label the protocol leaves out. ``drop``: they are not
             there. ``context``: a conversation system sees them in their dialogue, without their labels. ``votes``:
             those of the training part that have votes for its classes are trained on.
@@ -132,10 +132,10 @@ class Recipe(BaseModel):
     def _check_training_labels(self) -> None:
         if self.training_labels is None:
             return
-        told = label_set(protocol(self.protocol).labels or self.labels or "").classes
+        predicted = label_set(protocol(self.protocol).labels or self.labels or "").classes
         learnt = label_set(self.training_labels).classes
-        if learnt[: len(told)] != told or learnt == told:
-            raise ConfigError(f"training_labels {self.training_labels}: need {', '.join(told)}, then others")
+        if learnt[: len(predicted)] != predicted or learnt == predicted:
+            raise ConfigError(f"training_labels {self.training_labels}: need {', '.join(predicted)}, then others")
         if other := [name for name in self.systems if system(name).config is not MLPConfig]:
             raise ConfigError(f"training_labels: {other[0]} learns no further classes, speech-mlp and voice-mlp do")
 

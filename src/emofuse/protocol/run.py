@@ -78,12 +78,20 @@ class Inputs:
         return self._raw[key]
 
 
-def _told(model: nn.Module) -> nn.Module:
-    return model.without_beside() if isinstance(model, MLP) else model
+def _without_auxiliary(model: nn.Module) -> nn.Module:
+    """A trained network that predicts the fold's classes alone."""
+    return model.without_auxiliary() if isinstance(model, MLP) else model
 
 
 class FoldRun:
-    """A fold under a seed: features fitted on its training part, examples, trained systems."""
+    """A fold under a seed: features fitted on its training part, examples, trained systems.
+
+    Attributes:
+        classes: What is learnt: the fold's, with `Recipe.training_labels` the auxiliary ones behind them.
+        train_ids: Labelled utterances of the training part; features are fitted on them.
+        taught_ids: What networks are trained on: these, and with ``other_labels = "votes"`` what has votes alone.
+        select_ids: What chooses the epoch.
+    """
 
     def __init__(
         self, inputs: Inputs, fold: Fold, seed: int, selection: str = "dev", device: torch.device | None = None
@@ -94,9 +102,9 @@ class FoldRun:
         self.inputs, self.fold, self.seed, self.selection = inputs, fold, seed, selection
         self.device = device or torch.device("cpu")
         self.recipe = inputs.recipe
-        further = self.recipe.training_labels
-        self.classes = fold.classes if further is None else label_set(further)
-        self.train_ids = self._with_further(fold.train if selection == "dev" else fold.train + fold.dev)
+        learnt = self.recipe.training_labels
+        self.classes = fold.classes if learnt is None else label_set(learnt)
+        self.train_ids = self._with_auxiliary(fold.train if selection == "dev" else fold.train + fold.dev)
         self.select_ids = fold.dev if selection == "dev" else fold.test
         self.taught_ids = self.train_ids + (fold.voted if self.recipe.other_labels == "votes" else ())
         if self.recipe.other_labels == "votes" and not fold.voted:
@@ -110,8 +118,8 @@ class FoldRun:
         if self.recipe.other_labels == "context":
             refuse_shared_dialogues(fold, inputs.by_id)
 
-    def _with_further(self, ids: tuple[str, ...]) -> tuple[str, ...]:
-        """`ids`, and what the same speakers or dialogues have of `training_labels` besides."""
+    def _with_auxiliary(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """`ids`, and what the same speakers or dialogues have of the auxiliary classes."""
         if self.recipe.training_labels is None:
             return ids
         group, known = protocol(self.recipe.protocol).group, {*self.fold.train, *self.fold.dev, *self.fold.test}
@@ -189,7 +197,7 @@ class FoldRun:
         dims = {m: f.dim for m, f in self.features(name).items()}
         sizes = self.recipe.sizes(name, len(self.fold.classes.classes), dims)
         if isinstance(sizes, MLPConfig):
-            return replace(sizes, n_beside=len(self.classes.classes) - sizes.n_classes)
+            return replace(sizes, n_auxiliary=len(self.classes.classes) - sizes.n_classes)
         return sizes
 
     def train(
@@ -223,12 +231,12 @@ class FoldRun:
             **common,
         )
         if not settings(name).refit or self.selection == "test":
-            return replace(done, model=_told(done.model))
+            return replace(done, model=_without_auxiliary(done.model))
 
         def epochs_found(part: str) -> TrainingConfig:
             return replace(settings(part), max_epochs=self.trained[part].result.best_epoch)
 
-        ids = self.taught_ids + self._with_further(self.select_ids)
+        ids = self.taught_ids + self._with_auxiliary(self.select_ids)
         final = train_system(
             name,
             sizes,
@@ -241,7 +249,10 @@ class FoldRun:
             **common,
         )
         return TrainedSystem(
-            _told(final.model), done.result, done.seconds + final.seconds, done.cpu_seconds + final.cpu_seconds
+            _without_auxiliary(final.model),
+            done.result,
+            done.seconds + final.seconds,
+            done.cpu_seconds + final.cpu_seconds,
         )
 
     def test(self, name: str, done: TrainedSystem, removed: Collection[str] = ()) -> RunResult:

@@ -14,6 +14,7 @@ from emofuse.models import build, system
 from emofuse.models.cma import CMAConfig
 from emofuse.models.linear import LinearClassifier, LinearConfig
 from emofuse.models.minilm import MiniLMConfig
+from emofuse.models.mlp import MLPConfig
 from emofuse.models.mman import MMAN, LateFusion, MMANConfig
 from emofuse.models.staged import FROM_PARTS, StagedFusion
 from emofuse.models.text_cnn import TextCNNConfig
@@ -50,7 +51,7 @@ class TrainedSystem:
 
 def train_system(
     name: str,
-    model_config: CMAConfig | MiniLMConfig | MMANConfig | TextCNNConfig | LinearConfig,
+    model_config: CMAConfig | MiniLMConfig | MLPConfig | MMANConfig | TextCNNConfig | LinearConfig,
     training: Callable[[str], TrainingConfig],
     train: Sequence[Example],
     select: Sequence[Example] | None,
@@ -139,12 +140,13 @@ def train_system(
     if isinstance(model, MMAN | LateFusion) and not settings.modality_dropout:  # the parts give the same every epoch
         train = parts_once(model, train, device)
         select = None if select is None else parts_once(model, select, device)
+    n_auxiliary = model_config.n_auxiliary if isinstance(model_config, MLPConfig) else 0
     result = fit(
         model,
         train,
         select,
         level=system(name).level,
-        n_classes=model_config.n_classes + getattr(model_config, "n_beside", 0),
+        n_classes=model_config.n_classes + n_auxiliary,
         config=settings,
         metric=metric,
         seed=seed,
